@@ -1,0 +1,76 @@
+# What a contributor needs, each with one command. `make test` is all that CI runs.
+
+GO            ?= go
+BIN           := $(CURDIR)/bin
+# The modules of the project: the library, and the examples that need routers.
+MODULES       := . examples/routers
+
+GOLANGCI      := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
+
+FUZZTIME      ?= 60s
+BENCHTIME     ?= 1s
+BENCHCOUNT    ?= 1
+
+export GOFLAGS ?= -buildvcs=false
+
+.PHONY: test deps lint vet unit bench fuzz demo tools clean
+
+## test: everything that CI runs; installs what it needs on a fresh Debian with Go
+test: deps lint unit
+
+# deps: real peers that the tests start by themselves. Installing must not start a service of the machine.
+deps:
+	@missing=; for p in nginx curl; do command -v $$p >/dev/null 2>&1 || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$$(echo "$$missing" | sed 's/nginx/nginx-light/') >/dev/null; \
+	fi
+	@command -v gcc >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; }
+	@for m in $(MODULES); do (cd $$m && $(GO) mod download) || exit 1; done
+
+## lint: formatting, go vet, staticcheck, golangci-lint, all pinned
+lint: tools
+	@out=$$($(BIN)/gofumpt -l .); [ -z "$$out" ] || { echo "not formatted (gofumpt -w .):"; echo "$$out"; exit 1; }
+	@for m in $(MODULES); do \
+		echo "lint $$m"; \
+		(cd $$m && $(GO) mod tidy -diff && $(GO) vet ./... && $(BIN)/staticcheck ./... && $(BIN)/golangci-lint run ./...) || exit 1; \
+	done
+
+# unit: every test with the race detector, then once more those that count allocations, which the detector falsifies.
+unit:
+	@for m in $(MODULES); do \
+		echo "test $$m"; \
+		(cd $$m && $(GO) test -race -timeout 15m ./...) || exit 1; \
+	done
+	$(GO) test -run 'Alloc|Overhead' ./...
+
+## bench: a first look at every benchmark; BENCHCOUNT=10 and benchstat for a comparison
+bench:
+	@for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...) || exit 1; done
+
+## fuzz: every fuzz target for FUZZTIME
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+## demo: the proxy in front of an origin that you can break
+demo:
+	$(GO) run ./examples/standalone
+
+tools: $(BIN)/golangci-lint $(BIN)/staticcheck $(BIN)/gofumpt
+
+$(BIN)/golangci-lint: Makefile
+	GOBIN=$(BIN) $(GO) install $(GOLANGCI) && touch $@
+$(BIN)/staticcheck: Makefile
+	GOBIN=$(BIN) $(GO) install $(STATICCHECK) && touch $@
+$(BIN)/gofumpt: Makefile
+	GOBIN=$(BIN) $(GO) install $(GOFUMPT) && touch $@
+
+clean:
+	rm -rf $(BIN)
