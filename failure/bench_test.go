@@ -10,7 +10,7 @@ func BenchmarkTrackAndFrom(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx := Track(context.Background())
-		From(ctx)
+		_, _ = From(ctx)
 	}
 }
 

@@ -175,7 +175,7 @@ func TestSlotIsSafeForConcurrentUse(t *testing.T) {
 			for range 100 {
 				Report(ctx, New(Truncated, nil))
 				Mend(ctx, Retried)
-				From(ctx)
+				_, _ = From(ctx)
 			}
 		})
 	}
