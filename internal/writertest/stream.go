@@ -1,0 +1,296 @@
+package writertest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+func checkFlush(e *env) error {
+	headersSeen, bodySeen := make(chan struct{}), make(chan struct{})
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		f, ok := w.(http.Flusher)
+		if !ok {
+			e.complain("the writer is no http.Flusher")
+			return
+		}
+		w.Header().Set("X-Early", "yes")
+		f.Flush()
+		if !e.await(headersSeen) {
+			return
+		}
+		_, _ = io.WriteString(w, "one\n")
+		f.Flush()
+		if !e.await(bodySeen) {
+			return
+		}
+		_, _ = io.WriteString(w, "two\n")
+	})
+	resp, err := e.do(http.MethodGet, s, nil)
+	if err != nil {
+		return fmt.Errorf("headers did not arrive before the handler ended: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Early") != "yes" {
+		return fmt.Errorf("client: got %d with X-Early %q, want 200 with yes", resp.StatusCode, resp.Header.Get("X-Early"))
+	}
+	close(headersSeen)
+	body := bufio.NewReader(resp.Body)
+	if line, err := body.ReadString('\n'); err != nil || line != "one\n" {
+		return fmt.Errorf("client: first line = %q, %w; want \"one\\n\" before the handler ended", line, err)
+	}
+	close(bodySeen)
+	if rest, err := io.ReadAll(body); err != nil || string(rest) != "two\n" {
+		return fmt.Errorf("client: rest = %q, %w; want \"two\\n\"", rest, err)
+	}
+	return nil
+}
+
+func checkFlushError(e *env) error {
+	gone := make(chan struct{})
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		rc := http.NewResponseController(w)
+		_, _ = io.WriteString(w, "one\n")
+		if err := rc.Flush(); err != nil {
+			e.complain("Flush = %v with a client that reads", err)
+			return
+		}
+		if !e.await(gone) {
+			return
+		}
+		// The first writes after the client left still fit into socket buffers.
+		for block := make([]byte, 64<<10); e.ctx.Err() == nil; {
+			_, _ = w.Write(block)
+			if rc.Flush() != nil {
+				return
+			}
+		}
+		e.complain("Flush never told that the client is gone")
+	})
+	resp, err := e.do(http.MethodPost, s, nil)
+	if err != nil {
+		return fmt.Errorf("the flushed line did not arrive before the handler ended: %w", err)
+	}
+	line, err := bufio.NewReader(resp.Body).ReadString('\n')
+	resp.Body.Close() // on HTTP/1.1 with more to come: closes the connection
+	close(gone)
+	if err != nil || line != "one\n" {
+		return fmt.Errorf("client: first line = %q, %w; want \"one\\n\"", line, err)
+	}
+	s.handlers.Wait()
+	return nil
+}
+
+func checkEvents(e *env) error {
+	const events = 5
+	next := make(chan struct{})
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Cache-Control", "no-cache")
+		rc := http.NewResponseController(w)
+		for n := range events {
+			_, _ = fmt.Fprintf(w, "data: %d\n\n", n)
+			if err := rc.Flush(); err != nil {
+				e.complain("event %d: Flush = %v", n, err)
+				return
+			}
+			if !e.await(next) {
+				return
+			}
+		}
+	})
+	resp, err := e.do(http.MethodGet, s, nil)
+	if err != nil {
+		return fmt.Errorf("the stream did not begin: %w", err)
+	}
+	defer resp.Body.Close()
+	if got := resp.Header.Get("Content-Type"); got != "text/event-stream" {
+		return fmt.Errorf("client: Content-Type = %q, want text/event-stream", got)
+	}
+	body := bufio.NewReader(resp.Body)
+	for n := range events {
+		line, err := body.ReadString('\n')
+		if err != nil || line != fmt.Sprintf("data: %d\n", n) {
+			return fmt.Errorf("client: event %d = %q, %w; want it before the next is made", n, line, err)
+		}
+		if _, err := body.ReadString('\n'); err != nil {
+			return fmt.Errorf("client: end of event %d: %w", n, err)
+		}
+		select {
+		case next <- struct{}{}:
+		case <-e.ctx.Done():
+			return fmt.Errorf("event %d: the handler is stuck", n)
+		}
+	}
+	if rest, err := io.ReadAll(body); err != nil || len(rest) != 0 {
+		return fmt.Errorf("client: after the last event %q, %w; want a clean end", rest, err)
+	}
+	return nil
+}
+
+// checkUpload sends each part only after the handler has told, past the
+// middleware, that it read the one before: a layer that collects the body first
+// never gets to the second.
+func checkUpload(e *env) error {
+	const parts, partSize = 16, 1 << 20
+	read := make(chan struct{})
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, partSize)
+		for n := range parts {
+			if _, err := io.ReadFull(r.Body, buf); err != nil {
+				e.complain("part %d: %v", n, err)
+				return
+			}
+			if buf[0] != byte(n) || buf[partSize-1] != byte(n) {
+				e.complain("part %d begins with %d and ends with %d", n, buf[0], buf[partSize-1])
+			}
+			select {
+			case read <- struct{}{}:
+			case <-e.ctx.Done():
+				return
+			}
+		}
+		if n, err := io.Copy(io.Discard, r.Body); n != 0 || err != nil {
+			e.complain("after the last part: %d bytes, %v", n, err)
+		}
+		_, _ = io.WriteString(w, "thanks")
+	})
+	pr, pw := io.Pipe()
+	defer pr.Close()
+	sent := make(chan error, 1)
+	go func() {
+		for n := range parts {
+			if _, err := pw.Write([]byte(strings.Repeat(string([]byte{byte(n)}), partSize))); err != nil {
+				sent <- err
+				return
+			}
+			if !e.await(read) {
+				pw.CloseWithError(errors.New("gave up"))
+				sent <- fmt.Errorf("client: part %d was not read by the handler before the next was sent: is the upload collected?", n)
+				return
+			}
+		}
+		sent <- pw.Close()
+	}()
+	resp, err := e.do(http.MethodPost, s, pr)
+	pr.CloseWithError(io.ErrClosedPipe) // the sender must not outlive the check
+	errSent := <-sent
+	if err != nil {
+		return errors.Join(errSent, err)
+	}
+	_, body, err := drain(resp)
+	return errors.Join(errSent, err, expect(resp, body, http.StatusOK, "thanks"))
+}
+
+func checkFullDuplex(e *env) error {
+	const rounds = 4
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		if err := rc.EnableFullDuplex(); err != nil {
+			e.complain("EnableFullDuplex = %v", err)
+			return
+		}
+		if err := rc.Flush(); err != nil {
+			e.complain("Flush = %v", err)
+			return
+		}
+		in := bufio.NewReader(r.Body)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				if err != io.EOF {
+					e.complain("reading while answering: %v", err)
+				}
+				return
+			}
+			_, _ = io.WriteString(w, "echo "+line)
+			if err := rc.Flush(); err != nil {
+				e.complain("Flush = %v", err)
+				return
+			}
+		}
+	})
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	resp, err := e.do(http.MethodPost, s, pr)
+	if err != nil {
+		return fmt.Errorf("no answer while the request goes on: %w", err)
+	}
+	defer resp.Body.Close()
+	out := bufio.NewReader(resp.Body)
+	for n := range rounds {
+		if _, err := fmt.Fprintf(pw, "%d\n", n); err != nil {
+			return fmt.Errorf("client: sending line %d: %w", n, err)
+		}
+		if line, err := out.ReadString('\n'); err != nil || line != fmt.Sprintf("echo %d\n", n) {
+			return fmt.Errorf("client: round %d = %q, %w", n, line, err)
+		}
+	}
+	pw.Close()
+	if rest, err := io.ReadAll(out); err != nil || len(rest) != 0 {
+		return fmt.Errorf("client: after the last round %q, %w; want a clean end", rest, err)
+	}
+	return nil
+}
+
+func checkReadDeadline(e *env) error {
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, 5)
+		if _, err := io.ReadFull(r.Body, buf); err != nil {
+			e.complain("reading what was sent: %v", err)
+			return
+		}
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			e.complain("SetReadDeadline = %v", err)
+			return
+		}
+		if _, err := r.Body.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+			e.complain("Read after the deadline = %v, want %v", err, os.ErrDeadlineExceeded)
+		}
+		_, _ = io.WriteString(w, "late")
+	})
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	go func() { _, _ = io.WriteString(pw, "first") }()
+	resp, err := e.do(http.MethodPost, s, pr)
+	pr.Close()
+	if err != nil {
+		return err
+	}
+	_, body, err := drain(resp)
+	return errors.Join(err, expect(resp, body, http.StatusOK, "late"))
+}
+
+func checkWriteDeadline(e *env) error {
+	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		rc := http.NewResponseController(w)
+		if err := rc.SetWriteDeadline(time.Now().Add(-time.Second)); err != nil {
+			e.complain("SetWriteDeadline = %v", err)
+			return
+		}
+		for block := make([]byte, 64<<10); e.ctx.Err() == nil; {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+			if rc.Flush() != nil {
+				return
+			}
+		}
+		e.complain("writes go on after the write deadline")
+	})
+	resp, err := e.do(http.MethodPost, s, nil)
+	if err != nil {
+		return e.ctx.Err() // the connection was closed before a header: right
+	}
+	if _, _, err = drain(resp); err == nil {
+		return errors.New("client: a response cut by its write deadline looks whole")
+	}
+	return nil
+}
