@@ -1,0 +1,228 @@
+package errorpage
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+var contentTypes = [...][]string{
+	html:    {"text/html; charset=utf-8"},
+	problem: {"application/problem+json"},
+	json:    {"application/json"},
+	text:    {"text/plain; charset=utf-8"},
+}
+
+// vary: Accept and, whether it is there or not, Sec-Fetch-Dest decide.
+var vary = []string{"Accept, Sec-Fetch-Dest"}
+
+// ServeError answers r with a page for err, usually an *failure.Error. It is a
+// failure.ErrorHandler. An error of another type is answered with 502, or not
+// at all if it says that the client left; a failure that nobody reported yet is
+// reported to the slot of r's context.
+func (p *Page) ServeError(w http.ResponseWriter, r *http.Request, err error) {
+	e := failureOf(r, err)
+	if known, ok := failure.From(r.Context()); !ok || known != e {
+		failure.Report(r.Context(), e)
+	}
+	if e.Cause == failure.ClientGone {
+		return
+	}
+	id, _ := p.requestID(r.Header)
+	p.answer(w, r, e, e.HTTPStatus(), id)
+}
+
+func failureOf(r *http.Request, err error) *failure.Error {
+	if e, ok := errors.AsType[*failure.Error](err); ok && e != nil {
+		return e
+	}
+	if errors.Is(err, context.Canceled) && clientGone(r.Context()) {
+		return failure.New(failure.ClientGone, err)
+	}
+	return failure.New(failure.HandlerAbort, err)
+}
+
+// clientGone tells a client that left from a deadline of our own, which has a
+// cause of its own.
+func clientGone(ctx context.Context) bool { return errors.Is(context.Cause(ctx), context.Canceled) }
+
+// answer writes the page. What is in the header map of w stays there unless it
+// described another body.
+func (p *Page) answer(w http.ResponseWriter, r *http.Request, e *failure.Error, status int, id string) {
+	if status < 400 || status > 599 {
+		status = http.StatusBadGateway // no part of ours reports such a status
+	}
+	f := choose(r.Header)
+	h := w.Header()
+	p.setHeaders(h, e, id)
+	if f == grpc {
+		answerGRPC(w, grpcType(r.Header.Get("Content-Type")), status)
+		status = http.StatusOK
+	} else {
+		p.answerHTTP(w, r, f, facts{status, e.RetryAfterSeconds(), id})
+	}
+	p.observe(r.Context(), Event{Kind: Served, Status: status, Format: f.String(), Failure: e, RequestID: id})
+}
+
+func (p *Page) answerHTTP(w http.ResponseWriter, r *http.Request, f format, facts facts) {
+	buf, _ := p.buffers.Get().(*[]byte)
+	body := (*buf)[:0]
+	switch f {
+	case html:
+		body = p.texts.appendHTML(body, facts)
+	case problem, json:
+		body = p.texts.appendProblem(body, facts)
+	case text:
+		body = p.texts.appendText(body, facts)
+	case empty, grpc:
+	}
+	h := w.Header()
+	if f == empty {
+		delete(h, "Content-Type")
+	} else {
+		h["Content-Type"] = contentTypes[f]
+	}
+	if f == html {
+		h["Content-Security-Policy"] = p.csp
+	}
+	addVary(h)
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(facts.status)
+	if len(body) > 0 && r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client may be gone; there is nobody to tell
+	}
+	*buf = body
+	p.buffers.Put(buf)
+}
+
+// answerGRPC is a trailers-only answer: for gRPC the status is in a field of a
+// 200 without a body.
+func answerGRPC(w http.ResponseWriter, contentType string, status int) {
+	h := w.Header()
+	h["Content-Type"] = []string{contentType}
+	h["Grpc-Status"] = []string{grpcStatus(status)}
+	h["Grpc-Message"] = []string{statusText(status)}
+	w.WriteHeader(http.StatusOK)
+}
+
+// grpcStatus is gRPC's own mapping of statuses that come from proxies
+// (grpc/doc/http-grpc-status-mapping.md).
+func grpcStatus(status int) string {
+	switch status {
+	case http.StatusBadRequest:
+		return "13" // INTERNAL
+	case http.StatusUnauthorized:
+		return "16" // UNAUTHENTICATED
+	case http.StatusForbidden:
+		return "7" // PERMISSION_DENIED
+	case http.StatusNotFound:
+		return "12" // UNIMPLEMENTED
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return "14" // UNAVAILABLE
+	}
+	return "2" // UNKNOWN
+}
+
+// setHeaders prepares h for any format.
+func (p *Page) setHeaders(h http.Header, e *failure.Error, id string) {
+	p.dropPlainMember(h, e)
+	failure.SetHeaders(h, e, p.cfg.ProxyStatus)
+	for _, name := range [...]string{"Content-Digest", "Content-Md5", "Digest", "Repr-Digest"} {
+		delete(h, name)
+	}
+	for name := range h {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			delete(h, name)
+		}
+	}
+	h["X-Content-Type-Options"] = p.noSniff
+	h[p.idHeader] = []string{id}
+}
+
+// dropPlainMember removes what failure.WriteError, whose answer is being
+// replaced, put into Proxy-Status under the default name, if ours is another.
+func (p *Page) dropPlainMember(h http.Header, e *failure.Error) {
+	name := p.cfg.ProxyStatus.Name
+	lines := h["Proxy-Status"]
+	if name == "" || name == failure.DefaultName || len(lines) == 0 {
+		return
+	}
+	plain := http.Header{}
+	failure.ProxyStatus{}.Set(plain, e)
+	if last := len(lines) - 1; lines[last] == plain.Get("Proxy-Status") {
+		h["Proxy-Status"] = slices.Clip(lines[:last])
+	}
+}
+
+// written tells whether h belongs to a page that p itself wrote for this
+// request. The identity of a header value tells, together with the id: a copy
+// of an answer to somebody else has another id.
+func (p *Page) written(h http.Header, id string) bool {
+	mark, ids := h["X-Content-Type-Options"], h[p.idHeader]
+	return len(mark) == 1 && &mark[0] == &p.noSniff[0] && len(ids) == 1 && ids[0] == id
+}
+
+// addVary adds what decided to a Vary that is there already.
+func addVary(h http.Header) {
+	lines := h["Vary"]
+	if len(lines) == 0 {
+		h["Vary"] = vary
+		return
+	}
+	for _, name := range [...]string{"Accept", "Sec-Fetch-Dest"} {
+		if !varies(lines, name) {
+			h.Add("Vary", name)
+		}
+	}
+}
+
+func varies(lines []string, name string) bool {
+	for _, line := range lines {
+		for member := range strings.SplitSeq(line, ",") {
+			if m := strings.Trim(member, " \t"); m == "*" || strings.EqualFold(m, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// intercepted is the failure of a 5xx answer of somebody else that the page
+// replaces: the one that was reported, with the Retry-After that was sent.
+func intercepted(ctx context.Context, status int, h http.Header, now time.Time) *failure.Error {
+	e, ok := failure.From(ctx)
+	if !ok || e.Own() || e.HTTPStatus() != status {
+		e = &failure.Error{Cause: failure.Upstream5xx, Status: status}
+	}
+	if e.RetryAfter > 0 {
+		return e
+	}
+	if d := retryAfter(h.Get("Retry-After"), now); d > 0 {
+		c := *e
+		c.RetryAfter = d
+		return &c
+	}
+	return e
+}
+
+// retryAfter reads a Retry-After field (RFC 9110 section 10.2.3); 0 is none.
+func retryAfter(s string, now time.Time) time.Duration {
+	if s == "" {
+		return 0
+	}
+	if len(s) <= 9 && allDigits(s) {
+		n, _ := strconv.Atoi(s)
+		return time.Duration(n) * time.Second
+	}
+	t, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return max(0, t.Sub(now))
+}

@@ -1,0 +1,28 @@
+// Package errorpage answers requests that nobody could answer better: with a
+// calm page for people, a problem document for programs, and the request id
+// that support needs. It never shows an address, a stack or what went wrong
+// inside.
+//
+// [Page.Handler] goes around everything that can fail. It replaces an answer
+// only if the slot of the request's context (package failure) holds a failure
+// that nobody mended and that is ours to answer, and the status written is that
+// failure's. A handler's own 404, or the 500 that an origin sent, passes as it
+// is, unless [Config.Intercept5xx] says otherwise. A panicking handler gets the
+// page, too, if nothing was sent yet.
+//
+// [Page.ServeError] is the same page as a failure.ErrorHandler. Parts that run
+// inside of [Page.Handler] don't need it: their plain answer is replaced.
+//
+// # Which format
+//
+//   - application/grpc in the request's Content-Type: a trailers-only answer
+//     with grpc-status.
+//   - Sec-Fetch-Dest names a sub-resource (image, script, style, font, …): no
+//     body, since nobody would see it.
+//   - Else what Accept prefers among text/html, application/problem+json
+//     (RFC 9457), application/json and text/plain. A type that is named wins
+//     over one that a wildcard of the same weight admits.
+//   - Accept is absent, or admits everything alike (curl, most programs), or
+//     admits nothing of these: text/plain, which reads well in a terminal and
+//     in a log. Browsers name text/html when a page is wanted.
+package errorpage

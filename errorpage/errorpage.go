@@ -1,0 +1,186 @@
+package errorpage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// DefaultRequestIDHeader carries the request id unless configured otherwise.
+const DefaultRequestIDHeader = "X-Request-Id"
+
+const (
+	maxBrand   = 100  // bytes
+	maxMessage = 1000 // bytes
+	maxHTML    = 6000 // bytes of the longest page that a configuration can make
+)
+
+// Config says how pages look. The zero Config makes a neutral page in English
+// and tells visitors nothing but status and request id.
+type Config struct {
+	// Brand is shown above the message and in the title, as text; "" shows none.
+	// At most 100 bytes of UTF-8 without control characters.
+	Brand string
+	// Message replaces the built-in sentence on pages with a 5xx status, as
+	// text; "" is the built-in one for each status. Pages with a 4xx status keep
+	// theirs: they tell what the client can do. At most 1000 bytes of UTF-8
+	// without control characters.
+	Message string
+	// ProxyStatus is how the Proxy-Status field (RFC 9209) is written. Its zero
+	// value tells error and cause, and neither next hop nor details.
+	ProxyStatus failure.ProxyStatus
+	// RequestIDHeader names the request's and the response's field with the
+	// request id; "" is X-Request-Id. An id that is no safe token (see
+	// [ValidRequestID]) is never repeated; a new one is made.
+	RequestIDHeader string
+	// Intercept5xx replaces 5xx answers that nobody reported as a failure, and
+	// those of the origin, too. The zero value passes them as sent.
+	Intercept5xx bool
+	// Observe is told of each page and each panic, on the request's goroutine
+	// and under no lock; nil is nobody.
+	Observe func(context.Context, Event)
+}
+
+// EventKind tells what an Event is about.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	// Served: a page was written.
+	Served EventKind = iota + 1
+	// Recovered: a handler panicked. Failure has the value and the stack; a page
+	// follows if nothing had been sent.
+	Recovered
+)
+
+// String returns the kind's name, for instance "served".
+func (k EventKind) String() string {
+	switch k {
+	case Served:
+		return "served"
+	case Recovered:
+		return "recovered"
+	}
+	return "event(?)"
+}
+
+// Event is something that happened to a request.
+type Event struct {
+	Kind EventKind
+	// Status is the HTTP status that was sent: 200 for gRPC. 0 if Kind is
+	// Recovered.
+	Status int
+	// Format is one of html, problem, json, text, empty and grpc; "" if Kind is
+	// Recovered.
+	Format string
+	// Failure is why.
+	Failure *failure.Error
+	// RequestID is the id that the visitor was shown.
+	RequestID string
+}
+
+// Page writes error pages. It is safe for concurrent use.
+type Page struct {
+	cfg      Config
+	idHeader string // canonical
+	texts    texts
+	csp      []string
+	// noSniff is a header value that only pages of this Page carry, by identity.
+	noSniff []string
+	buffers sync.Pool // of *[]byte
+}
+
+// New returns a Page. The error joins everything that is wrong with cfg.
+func New(cfg Config) (*Page, error) {
+	if cfg.RequestIDHeader == "" {
+		cfg.RequestIDHeader = DefaultRequestIDHeader
+	}
+	errs := []error{
+		checkText("Brand", cfg.Brand, maxBrand),
+		checkText("Message", cfg.Message, maxMessage),
+	}
+	if !validFieldName(cfg.RequestIDHeader) {
+		errs = append(errs, fmt.Errorf("errorpage: Config.RequestIDHeader is %q: must be a field name (RFC 9110 section 5.1)", cfg.RequestIDHeader))
+	}
+	if n := cfg.ProxyStatus.Name; n != "" && !validToken(n) {
+		errs = append(errs, fmt.Errorf("errorpage: Config.ProxyStatus.Name is %q: must be a token (RFC 8941 section 3.3.4)", n))
+	}
+	p := &Page{
+		cfg:      cfg,
+		idHeader: http.CanonicalHeaderKey(cfg.RequestIDHeader),
+		texts:    newTexts(cfg.Brand, cfg.Message),
+		csp:      []string{contentSecurityPolicy()},
+		noSniff:  []string{"nosniff"},
+		buffers:  sync.Pool{New: func() any { return new([]byte) }},
+	}
+	if n := p.texts.longestHTML(); n > maxHTML {
+		errs = append(errs, fmt.Errorf("errorpage: Config.Message makes a page of %d bytes: must be at most %d", n, maxHTML))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Page) observe(ctx context.Context, ev Event) {
+	if p.cfg.Observe != nil {
+		p.cfg.Observe(ctx, ev)
+	}
+}
+
+func checkText(field, s string, limit int) error {
+	if len(s) > limit {
+		return fmt.Errorf("errorpage: Config.%s has %d bytes: must be at most %d", field, len(s), limit)
+	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("errorpage: Config.%s is not UTF-8", field)
+	}
+	for _, c := range s {
+		if unicode.IsControl(c) {
+			return fmt.Errorf("errorpage: Config.%s contains the control character %U: must be text", field, c)
+		}
+	}
+	return nil
+}
+
+// validFieldName tells whether s is a field name that a request id may have.
+func validFieldName(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		if !isTokenChar(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// validToken tells whether s is an sf-token.
+func validToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		first := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '*'
+		if !first && (i == 0 || !isTokenChar(c) && c != ':' && c != '/') {
+			return false
+		}
+	}
+	return true
+}
+
+// isTokenChar tells whether c is a tchar (RFC 9110 section 5.6.2).
+func isTokenChar(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	case c == '!', c == '#', c == '$', c == '%', c == '&', c == '\'', c == '*', c == '+', c == '-', c == '.', c == '^', c == '_', c == '`', c == '|', c == '~':
+		return true
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package errorpage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/writer"
+)
+
+// Handler returns next with pages for what fails in it:
+//
+//   - an answer that carries the status of an own, unmended failure in the slot
+//     of the request's context is replaced, at once, and what next writes after
+//     it is dropped;
+//   - if next returns without an answer and there is such a failure, the page is
+//     the answer;
+//   - a panic is recovered and reported (event Recovered). If nothing was sent
+//     the page is the answer, with 500. If the page had been sent already, that
+//     is all. Else the connection is aborted by http.ErrAbortHandler;
+//   - http.ErrAbortHandler itself always passes, and nothing is written for a
+//     client that is gone.
+//
+// next gets a request whose context has a slot, and which has a request id.
+func (p *Page) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner, id := p.prepare(r)
+		rw := &response{page: p, request: inner, id: id}
+		rw.Init(w, rw)
+		defer func() {
+			if form := inner.MultipartForm; form != nil && r.MultipartForm == nil {
+				r.MultipartForm = form // net/http removes the files of the request that it knows
+			}
+			if v := recover(); v != nil {
+				rw.panicked(inner.Context(), v)
+			}
+		}()
+		next.ServeHTTP(rw, inner)
+		rw.returned(inner.Context())
+	})
+}
+
+// prepare returns the request for next, r itself where it lacks nothing, and
+// its id.
+func (p *Page) prepare(r *http.Request) (inner *http.Request, id string) {
+	ctx := failure.Track(r.Context())
+	id, made := p.requestID(r.Header)
+	if ctx == r.Context() && !made {
+		return r, id
+	}
+	inner = r.WithContext(ctx)
+	if made {
+		inner.Header = p.withRequestID(r.Header, id)
+	}
+	return inner, id
+}
+
+// response decides what becomes of next's answer.
+type response struct {
+	writer.Base
+	page     *Page
+	request  *http.Request
+	id       string
+	answered bool // by the page
+	refused  bool // next chose a status that can't be sent
+}
+
+// Begin lets next's answer pass or sends the page in its place. That is done
+// here, not when next returns: the page depends on nothing that is still to
+// come, and next may be copying a long body.
+func (rw *response) Begin(status int) bool {
+	if status < 100 || status > 999 {
+		rw.refused = true // the outer writer is about to panic
+		return true
+	}
+	e, ok := rw.replacement(status)
+	if !ok {
+		return true
+	}
+	rw.answer(e, status)
+	if !e.Own() && rw.Header().Get("Grpc-Status") == "" {
+		// The rest of the origin's body may take its time. A gRPC answer has to
+		// end with its headers.
+		_ = http.NewResponseController(rw.Unwrap()).Flush()
+	}
+	return false
+}
+
+// replacement returns the failure for the page that replaces an answer of the
+// given status, if one does.
+func (rw *response) replacement(status int) (*failure.Error, bool) {
+	ctx := rw.request.Context()
+	e, ok := failure.From(ctx)
+	own := ok && e.Own() && e.HTTPStatus() == status
+	gone := ok && e.Cause == failure.ClientGone
+	intercept := rw.page.cfg.Intercept5xx && status >= 500 && status <= 599 && !gone
+	if !own && !intercept || rw.page.written(rw.Header(), rw.id) {
+		return nil, false
+	}
+	if !own {
+		e = intercepted(ctx, status, rw.Header(), time.Now())
+	}
+	return e, true
+}
+
+func (rw *response) answer(e *failure.Error, status int) {
+	rw.answered = true
+	rw.page.answer(rw.Unwrap(), rw.request, e, status, rw.id)
+}
+
+// sent tells whether something of next's own answer went out.
+func (rw *response) sent() bool { return rw.Begun() && !rw.refused }
+
+// returned answers where next left that to us.
+func (rw *response) returned(ctx context.Context) {
+	if rw.sent() || rw.answered {
+		return
+	}
+	if e, ok := failure.From(ctx); ok && e.Own() {
+		rw.answer(e, e.HTTPStatus())
+	}
+}
+
+// panicked deals with the value of next's panic.
+func (rw *response) panicked(ctx context.Context, v any) {
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v)
+	}
+	e := failure.Recovered(v, debug.Stack())
+	if rw.sent() {
+		e = e.With(failure.Note{Kind: failure.AfterHeaders})
+	}
+	earlier, failed := failure.From(ctx)
+	if !rw.answered || !failed {
+		if failed {
+			e.Err = fmt.Errorf("%w (after %w)", e.Err, earlier)
+		}
+		failure.Report(ctx, e)
+	}
+	rw.page.observe(ctx, Event{Kind: Recovered, Failure: e, RequestID: rw.id})
+	switch {
+	case rw.answered:
+	case rw.sent(), failed && earlier.Cause == failure.ClientGone:
+		panic(http.ErrAbortHandler)
+	default:
+		rw.answer(e, e.HTTPStatus())
+	}
+}
