@@ -1,0 +1,35 @@
+// Package breaker is a circuit breaker: it stops asking a backend that fails,
+// so that visitors are answered at once (from a cache, or with an honest
+// error) and the backend gets room to recover.
+//
+// While it is closed, calls pass, and their verdicts are counted over a rolling
+// window. If at least MinVolume verdicts fell in the window and the share of
+// failures reaches FailureRatio, it opens: calls are refused for OpenFor with
+// an error that matches [ErrOpen] and knows the time left. Then it is half-open:
+// at most Trials calls are let through to see. If all of them succeed it
+// closes, if one fails it opens again.
+//
+// # One verdict per call
+//
+// A failure is a verdict at once, and so is the end of the call. A call without
+// an answer at SlowCall is a failure then, while it goes on undisturbed: a
+// backend that hangs trips the breaker though no call has ended. A call that
+// was answered (its final header section came) and is still sending its body at
+// SlowCall is a success: long downloads and event streams are no failures. In
+// half-open the header section is the success, since recovery must not wait for
+// a download. What happens to a call after its verdict does not count.
+//
+// A verdict counts in the moment in which it falls, not in the moment in which
+// its call began, and only if the breaker has not changed its phase in between.
+//
+// What says nothing about the backend is neutral and counts neither way: a
+// client that left, a permit that was not used ([failure.ErrUnused]), and
+// whatever the table of causes calls neutral. A neutral trial gives its place
+// back.
+//
+// # In front of a handler, or as a gate
+//
+// [Breaker.Handler] wraps any handler. [Breaker.Allow] is the decision alone;
+// it has the form of the gate that the backend package asks before it uses an
+// endpoint.
+package breaker
