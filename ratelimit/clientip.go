@@ -1,0 +1,219 @@
+package ratelimit
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// PeerIP is the address of the connection's other end (http.Request.RemoteAddr),
+// with or without a port. ok is false where that is no IP address, as on a Unix
+// socket. An IPv4 address in IPv6 clothing is an IPv4 address.
+func PeerIP(r *http.Request) (addr netip.Addr, ok bool) {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return clean(ap.Addr())
+	}
+	addr, err := netip.ParseAddr(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	return clean(addr)
+}
+
+// clean makes addresses comparable. The unspecified address is nobody's.
+func clean(addr netip.Addr) (netip.Addr, bool) {
+	addr = addr.Unmap().WithZone("")
+	if !addr.IsValid() || addr.IsUnspecified() {
+		return netip.Addr{}, false
+	}
+	return addr, true
+}
+
+// ClientIPConfig configures [NewClientIP].
+type ClientIPConfig struct {
+	// TrustedProxies are the networks of the proxies whose word is taken. Empty
+	// is nobody: the client is always the peer. A network of every address is
+	// refused, since the client's own word would be taken then.
+	TrustedProxies []netip.Prefix
+
+	// Header is the field in which the proxies tell whom they forward for:
+	// "X-Forwarded-For" or "Forwarded" (RFC 7239). "" is "X-Forwarded-For". A
+	// proxy must append to it, or replace it; one that passes it on as it came
+	// lets clients choose who they are. The other field is not looked at.
+	Header string
+}
+
+const (
+	xForwardedFor = "X-Forwarded-For"
+	forwarded     = "Forwarded"
+
+	// maxHops bounds the proxies between a client and us.
+	maxHops = 32
+)
+
+// NewClientIP returns a function that finds the client's address behind proxies.
+//
+// If the peer is no trusted proxy, it is the client, and no field is looked at.
+// Otherwise the field's elements are walked from the last, all its lines taken
+// together: each was written by the proxy behind it. The first one that is no
+// trusted proxy is the client; what stands before it is only the client's word.
+// If all of them are trusted, the client is the first: a machine of our own.
+//
+// ok is false where that does not lead to an address: the field is absent, an
+// element on the way is no address ("unknown", an obfuscated name, garbage), or
+// there are more than 32. Such a request has no client that it could be blamed
+// on, neither the proxy nor a guess.
+//
+// An element may have a port, and an IPv6 address brackets and a zone, which is
+// dropped. An IPv4 address in IPv6 clothing is an IPv4 address.
+func NewClientIP(cfg ClientIPConfig) (func(*http.Request) (netip.Addr, bool), error) {
+	var errs []error
+	walk := walkXForwardedFor
+	switch http.CanonicalHeaderKey(cfg.Header) {
+	case "", xForwardedFor:
+	case forwarded:
+		walk = walkForwarded
+	default:
+		errs = append(errs, fmt.Errorf("ratelimit: ClientIPConfig.Header is %q: must be %q or %q", cfg.Header, xForwardedFor, forwarded))
+	}
+	trusted := make(proxies, 0, len(cfg.TrustedProxies))
+	for i, p := range cfg.TrustedProxies {
+		network, must := normalizePrefix(p)
+		if must != "" {
+			errs = append(errs, fmt.Errorf("ratelimit: ClientIPConfig.TrustedProxies[%d] is %v: must be %s", i, p, must))
+		}
+		trusted = append(trusted, network)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return func(r *http.Request) (netip.Addr, bool) {
+		peer, ok := PeerIP(r)
+		if !ok || !trusted.contain(peer) {
+			return peer, ok
+		}
+		client, hops := netip.Addr{}, 0
+		ok = walk(r.Header, func(addr netip.Addr) bool {
+			client = addr
+			hops++
+			return hops <= maxHops && trusted.contain(addr)
+		})
+		if !ok || hops == 0 || hops > maxHops {
+			return netip.Addr{}, false
+		}
+		return client, true
+	}, nil
+}
+
+type proxies []netip.Prefix
+
+func (p proxies) contain(addr netip.Addr) bool {
+	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(addr) })
+}
+
+// normalizePrefix makes p comparable with clean addresses, or says what it must
+// be.
+func normalizePrefix(p netip.Prefix) (network netip.Prefix, must string) {
+	if !p.IsValid() {
+		return p, "a network"
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return p, "an IPv4 or an IPv6 network, not both"
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p.Bits() == 0 {
+		return p, "a network of proxies, not of every address"
+	}
+	return p.Masked(), ""
+}
+
+// walkXForwardedFor yields the elements of the field from the last to the first,
+// until yield returns false. It returns false if it came upon one that is no
+// address.
+func walkXForwardedFor(h http.Header, yield func(netip.Addr) bool) bool {
+	for _, line := range slices.Backward(h[xForwardedFor]) {
+		for more := true; more; {
+			var element string
+			if i := strings.LastIndexByte(line, ','); i >= 0 {
+				line, element = line[:i], line[i+1:]
+			} else {
+				element, more = line, false
+			}
+			addr, ok := parseNode(strings.Trim(element, " \t"), false)
+			if !ok {
+				return false
+			}
+			if !yield(addr) {
+				return true
+			}
+		}
+	}
+	return true
+}
+
+// parseNode reads an address with or without a port: "192.0.2.1",
+// "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80". Where
+// obfuscated is set, the port may be a name (RFC 7239 section 6.2).
+func parseNode(s string, obfuscated bool) (netip.Addr, bool) {
+	// The longest has 45 characters, brackets, a zone and a port. Longer ones
+	// are not worth looking at.
+	if s == "" || len(s) > 128 {
+		return netip.Addr{}, false
+	}
+	host, port, hasPort := s, "", false
+	bracketed := s[0] == '['
+	if bracketed {
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return netip.Addr{}, false
+		}
+		host = s[1:end]
+		if rest := s[end+1:]; rest != "" {
+			if rest[0] != ':' {
+				return netip.Addr{}, false
+			}
+			port, hasPort = rest[1:], true
+		}
+	} else if i := strings.IndexByte(s, ':'); i >= 0 && strings.IndexByte(s[i+1:], ':') < 0 {
+		host, port, hasPort = s[:i], s[i+1:], true // one colon: no IPv6 address
+	}
+	if hasPort && !validPort(port, obfuscated) {
+		return netip.Addr{}, false
+	}
+	// The zone says nothing here, and netip would keep every one it ever saw.
+	host, zone, hasZone := strings.Cut(host, "%")
+	if hasZone && zone == "" {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Is4() && (bracketed || hasZone) {
+		return netip.Addr{}, false
+	}
+	return clean(addr)
+}
+
+// validPort accepts a number of one to five digits up to 65535 and, where
+// obfuscated is set, "_" with letters, digits, ".", "_" and "-".
+func validPort(s string, obfuscated bool) bool {
+	if s == "" {
+		return false
+	}
+	if obfuscated && s[0] == '_' {
+		return len(s) > 1 && !strings.ContainsFunc(s, func(c rune) bool {
+			return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune("._-", c))
+		})
+	}
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' || i >= 5 {
+			return false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return n <= 65535
+}

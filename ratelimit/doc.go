@@ -1,0 +1,24 @@
+// Package ratelimit limits how often a client may ask: a token bucket per
+// client, in a table of bounded size.
+//
+// A bucket holds Burst permits and gains Rate of them per second. A request
+// takes one, and is answered with 429 and the time to wait where there is none.
+// Refused requests take nothing, so that a client that keeps asking is served at
+// its rate and not starved.
+//
+// # Who the client is
+//
+// By default it is the peer of the connection. Behind a proxy that would be the
+// proxy, and all its visitors would share one bucket: give Config.ClientIP what
+// [NewClientIP] returns, and tell it the addresses of your proxies. Nothing that
+// a client can write into a field is believed. An IPv6 client is its /64, since
+// it may use every address in it. Clients that can't be told apart, because
+// their address is absent or unreadable, share one bucket.
+//
+// # What is lost when the table is full
+//
+// A bucket that is full again is no different from a new one, so such are
+// replaced when room is needed and nothing is lost. Where none is full, clients
+// that are not in the table share one bucket of the same rate. Nobody gains a
+// fresh burst by making the table forget.
+package ratelimit
