@@ -1,0 +1,197 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// Config says how a [Cache] behaves. The zero Config works: 64 MiB, the
+// origin's own freshness, stale content up to a day old when the origin fails.
+type Config struct {
+	// Store holds the content. nil = a store of MemoryBytes that belongs to the
+	// Cache and is closed by Shutdown. A Store that is given outlives the Cache.
+	Store *Store
+	// MemoryBytes is the size of the store where Store is nil, in bytes: 7/8 for
+	// entries, 1/8 for fills in flight. 0 = 64 MiB; less than 64 KiB is an error.
+	MemoryBytes int64
+	// MaxObjectBytes is the largest body that is stored, in bytes. Larger ones
+	// stream through unstored. 0 = 8 MiB; it is lowered to half of the store's
+	// fill budget (a sixteenth of its memory). Negative is an error.
+	MaxObjectBytes int64
+	// Namespace keeps two caches on one Store apart.
+	Namespace string
+
+	// StaleWhileRevalidate is for how long after its freshness a response of an
+	// origin that says nothing of it answers at once while a refresh runs
+	// (RFC 5861 section 3). 0 or negative = only where the origin says so.
+	StaleWhileRevalidate time.Duration
+	// StaleIfError is for how long after its freshness a response of an origin
+	// that says nothing of it may answer when a refresh fails (RFC 5861 section
+	// 4). 0 = 24h; negative = only where the origin says so.
+	StaleIfError time.Duration
+	// StaleIfSlow is how long a refresh is awaited before the stale copy
+	// answers and the refresh goes on. 0 or negative = until it ends (at most
+	// FillTimeout).
+	StaleIfSlow time.Duration
+	// RetryStale is for how long after a failed refresh stale content is served
+	// without another attempt; it doubles with every failure up to 30s, and a
+	// Retry-After of the failure replaces it (at most 5 minutes). 0 = 1s;
+	// negative = every request attempts.
+	RetryStale time.Duration
+	// FillTimeout is the deadline of a refresh, and of a fetch from the moment
+	// its client left. 0 = 60s; negative is an error, since what has neither a
+	// client nor a deadline might never end.
+	FillTimeout time.Duration
+	// FollowerWait is how long a request waits behind the fetch of another one
+	// until that has its headers. Then stale content answers, or one more fetch
+	// is let out. 0 = 30s; negative = no limit but the client's patience.
+	FollowerWait time.Duration
+
+	// StoreSetCookie stores responses with Set-Cookie where RFC 9111 permits
+	// it. By default they are never stored.
+	StoreSetCookie bool
+	// IdentityCookies are names of cookies that tell who the client is. Requests
+	// with one of them are never made to wait for another request's fetch,
+	// nor others for theirs, unless the content is known to be shareable; like
+	// requests with Authorization.
+	IdentityCookies []string
+
+	// Scheme tells the scheme of a request, "http" or "https", which is part of
+	// the key. nil = https if the connection is TLS. It must trust forwarded
+	// fields of trusted peers only.
+	Scheme func(*http.Request) string
+	// Refresh is the outermost handler, where the cache sits inside a router
+	// that pools what its contexts hold (chi, gin). Refreshes enter there with
+	// a fresh context; the Cache inside it recognises them. nil = they enter at
+	// the handler that Handler was given, with the values of the context of the
+	// request that started them.
+	Refresh http.Handler
+
+	// Name is our member's name in Cache-Status; "" = "holdfast". It must be a
+	// token (RFC 8941 section 3.3.4).
+	Name string
+	// ShowKey adds the key parameter to Cache-Status. It is meant for debugging.
+	ShowKey bool
+
+	// ErrorHandler answers requests that fail here: fill_timeout,
+	// only_if_cached, what a refresh failed with. nil = failure.WriteError.
+	ErrorHandler failure.ErrorHandler
+	// Observe is told of every request and every fill. It is called on the
+	// goroutine of the request or fill, never under a lock, and must not block.
+	// nil = nothing.
+	Observe func(context.Context, Event)
+}
+
+// Defaults of Config.
+const (
+	defaultMemory       = 64 << 20
+	minMemory           = 64 << 10
+	defaultMaxObject    = 8 << 20
+	defaultStaleIfError = 24 * time.Hour
+	defaultRetryStale   = time.Second
+	maxRetryStale       = 30 * time.Second
+	maxRetryAfter       = 5 * time.Minute
+	defaultFillTimeout  = 60 * time.Second
+	defaultFollowerWait = 30 * time.Second
+)
+
+// resolve validates cfg and puts the defaults in.
+func (cfg Config) resolve() (Config, error) {
+	var errs []error
+	if cfg.Store == nil {
+		errs = append(errs, checkMemory("Config", cfg.MemoryBytes))
+	} else if cfg.MemoryBytes != 0 {
+		errs = append(errs, fmt.Errorf("cache: Config.MemoryBytes is %d beside Config.Store: must be 0, the store has its own size", cfg.MemoryBytes))
+	}
+	if cfg.MaxObjectBytes < 0 {
+		errs = append(errs, fmt.Errorf("cache: Config.MaxObjectBytes is %d: must be positive, or 0 for the default", cfg.MaxObjectBytes))
+	}
+	if cfg.FillTimeout < 0 {
+		errs = append(errs, fmt.Errorf("cache: Config.FillTimeout is %v: must be positive, or 0 for the default", cfg.FillTimeout))
+	}
+	if strings.ContainsRune(cfg.Namespace, 0) {
+		errs = append(errs, fmt.Errorf("cache: Config.Namespace is %q: must not contain a NUL", cfg.Namespace))
+	}
+	for _, name := range cfg.IdentityCookies {
+		if !isToken(name) {
+			errs = append(errs, fmt.Errorf("cache: Config.IdentityCookies has %q: must be a cookie name (RFC 6265 section 4.1.1)", name))
+		}
+	}
+	if cfg.Name == "" {
+		cfg.Name = failure.DefaultName
+	}
+	if !isSFToken(cfg.Name) {
+		errs = append(errs, fmt.Errorf("cache: Config.Name is %q: must be a token (RFC 8941 section 3.3.4)", cfg.Name))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Config{}, err
+	}
+
+	cfg.MaxObjectBytes = orDefault(cfg.MaxObjectBytes, defaultMaxObject)
+	cfg.StaleWhileRevalidate = max(cfg.StaleWhileRevalidate, 0)
+	cfg.StaleIfError = max(orDefault(cfg.StaleIfError, defaultStaleIfError), 0)
+	cfg.StaleIfSlow = max(cfg.StaleIfSlow, 0)
+	cfg.RetryStale = max(orDefault(cfg.RetryStale, defaultRetryStale), 0)
+	cfg.FillTimeout = orDefault(cfg.FillTimeout, defaultFillTimeout)
+	cfg.FollowerWait = max(orDefault(cfg.FollowerWait, defaultFollowerWait), 0)
+	if cfg.Scheme == nil {
+		cfg.Scheme = connectionScheme
+	}
+	return cfg, nil
+}
+
+func orDefault[T int64 | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func checkMemory(where string, n int64) error {
+	if n != 0 && n < minMemory {
+		return fmt.Errorf("cache: %s.MemoryBytes is %d: must be at least %d (64 KiB), or 0 for the default", where, n, minMemory)
+	}
+	return nil
+}
+
+func connectionScheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// isToken tells whether s is a token (RFC 9110 section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !isTokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isSFToken tells whether s is an sf-token (RFC 8941 section 3.3.4).
+func isSFToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !isTokenByte(c) && c != ':' && c != '/' {
+			return false
+		}
+		if i == 0 && c != '*' && !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isTokenByte(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' ||
+		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
