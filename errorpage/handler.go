@@ -28,7 +28,8 @@ import (
 // next gets a request whose context has a slot, and which has a request id.
 func (p *Page) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		inner, id := p.prepare(r)
+		ctx := failure.Track(r.Context())
+		inner, id := p.prepare(ctx, r)
 		rw := &response{page: p, request: inner, id: id}
 		rw.Init(w, rw)
 		defer func() {
@@ -36,18 +37,17 @@ func (p *Page) Handler(next http.Handler) http.Handler {
 				r.MultipartForm = form // net/http removes the files of the request that it knows
 			}
 			if v := recover(); v != nil {
-				rw.panicked(inner.Context(), v)
+				rw.panicked(ctx, v)
 			}
 		}()
 		next.ServeHTTP(rw, inner)
-		rw.returned(inner.Context())
+		rw.returned(ctx)
 	})
 }
 
 // prepare returns the request for next, r itself where it lacks nothing, and
 // its id.
-func (p *Page) prepare(r *http.Request) (inner *http.Request, id string) {
-	ctx := failure.Track(r.Context())
+func (p *Page) prepare(ctx context.Context, r *http.Request) (inner *http.Request, id string) {
 	id, made := p.requestID(r.Header)
 	if ctx == r.Context() && !made {
 		return r, id

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"maps"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -64,6 +63,10 @@ func appendInstance(b []byte, id string) []byte {
 	return append(b, id...)
 }
 
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
 func isUUID(s string) bool {
 	if len(s) != 36 {
 		return false
@@ -75,7 +78,7 @@ func isUUID(s string) bool {
 				return false
 			}
 		default:
-			if !strings.Contains("0123456789abcdefABCDEF", s[i:i+1]) {
+			if !isHex(s[i]) {
 				return false
 			}
 		}

@@ -1,0 +1,96 @@
+package errorpage
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
+
+var hello = []byte("hello")
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(hello) }
+
+// BenchmarkPass is what a request that does not fail pays.
+func BenchmarkPass(b *testing.B) {
+	p, err := New(Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, bm := range []struct {
+		name string
+		h    http.Handler
+		r    *http.Request
+	}{
+		{"bare", http.HandlerFunc(ok), get("Accept", browser, "X-Request-Id", "abc")},
+		{"page", p.Handler(http.HandlerFunc(ok)), get("Accept", browser, "X-Request-Id", "abc")},
+		{"page and id", p.Handler(http.HandlerFunc(ok)), get("Accept", browser)},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			w := &discard{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				bm.h.ServeHTTP(w, bm.r)
+			}
+		})
+	}
+}
+
+func BenchmarkServeError(b *testing.B) {
+	p, err := New(Config{Brand: "Acme"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := failure.New(failure.ConnectionRefused, nil)
+	for _, bm := range []struct{ name, accept string }{
+		{"html", browser}, {"problem", "application/problem+json"}, {"text", "*/*"},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			r := get("Accept", bm.accept, "X-Request-Id", "abc")
+			w := &discard{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.h)
+				p.ServeError(w, r, e)
+			}
+		})
+	}
+}
+
+func BenchmarkAccept(b *testing.B) {
+	h := get("Accept", browser).Header
+	b.ReportAllocs()
+	for b.Loop() {
+		choose(h)
+	}
+}
+
+func BenchmarkNewRequestID(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		NewRequestID()
+	}
+}
+
+func TestAllocs(t *testing.T) {
+	h := get("Accept", browser+`, application/json;a="b,c";q=0.5`).Header
+	if n := testing.AllocsPerRun(100, func() { choose(h) }); n != 0 {
+		t.Errorf("negotiation allocates %v times", n)
+	}
+	p, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := failure.New(failure.ConnectionRefused, nil)
+	r := get("Accept", browser, "X-Request-Id", "abc")
+	w := &discard{http.Header{}}
+	if n := testing.AllocsPerRun(100, func() { clear(w.h); p.ServeError(w, r, e) }); n > 8 && !raceEnabled {
+		t.Errorf("a page allocates %v times", n)
+	}
+}

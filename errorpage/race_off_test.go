@@ -1,0 +1,5 @@
+//go:build !race
+
+package errorpage
+
+const raceEnabled = false

@@ -1,0 +1,145 @@
+package errorpage
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	stdjson "encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestHTML(t *testing.T) {
+	tx := newTexts(`Tom & Jerry's "<b>`, `We <script>alert(1)</script> & will be back.`)
+	for status := 400; status < 600; status++ {
+		page := string(tx.appendHTML(nil, facts{status: status, retryAfter: 90, id: "abc-123"}))
+		for _, want := range []string{
+			"<!doctype html>", `<html lang="en">`, `name="viewport"`, "<main>", "<h1>", "<code>abc-123</code>",
+			"Tom &amp; Jerry&#39;s &#34;&lt;b&gt;", "Try again in 90 seconds.",
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("status %d: the page lacks %q:\n%s", status, want, page)
+			}
+		}
+		for _, unwanted := range []string{"<script", "<b>", "src=", "href=", "url(", "//", "@import"} {
+			if strings.Contains(page, unwanted) {
+				t.Errorf("status %d: the page has %q:\n%s", status, unwanted, page)
+			}
+		}
+		if got, want := strings.Contains(page, "will be back"), status >= 500; got != want {
+			t.Errorf("status %d: has the configured message = %v, want %v", status, got, want)
+		}
+	}
+}
+
+// Every configuration that New accepts keeps the page small.
+func TestPageIsSmall(t *testing.T) {
+	p, err := New(Config{Brand: strings.Repeat("b", maxBrand), Message: strings.Repeat("m", maxMessage)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := p.texts.longestHTML(); n > 6000 {
+		t.Errorf("the longest page has %d bytes", n)
+	}
+	if _, err := New(Config{Brand: strings.Repeat("'", maxBrand), Message: strings.Repeat("'", maxMessage)}); err == nil {
+		t.Error("New accepts a message that makes a page too long")
+	}
+}
+
+// The browser applies the style only if the policy's hash is that of the very
+// bytes between the tags.
+func TestPolicyFitsTheStyle(t *testing.T) {
+	p, _ := newPage(t, Config{})
+	page := string(p.texts.appendHTML(nil, facts{status: 503, id: "x"}))
+	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(page, -1)
+	if len(styles) != 1 {
+		t.Fatalf("the page has %d styles, want 1", len(styles))
+	}
+	sum := sha256.Sum256([]byte(styles[0][1]))
+	if want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !strings.Contains(p.csp[0], want) {
+		t.Errorf("policy %q lacks %q", p.csp[0], want)
+	}
+	if !strings.HasPrefix(p.csp[0], "default-src 'none';") || strings.Contains(p.csp[0], "unsafe") {
+		t.Errorf("policy %q is not strict", p.csp[0])
+	}
+	if strings.Contains(page, "style=") || regexp.MustCompile(`\son[a-z]+=`).MatchString(page) {
+		t.Error("the page has inline attributes, which the policy forbids")
+	}
+}
+
+func TestProblem(t *testing.T) {
+	const uuid = "018f2f6e-7b6a-7c3d-9a57-0123456789ab"
+	tests := []struct {
+		name    string
+		message string
+		facts   facts
+		want    map[string]any
+	}{
+		{"all", "", facts{503, 7, uuid}, map[string]any{
+			"type": "about:blank", "title": "Service Unavailable", "status": 503., "detail": wordingOf(503).sentence,
+			"instance": "urn:uuid:" + uuid, "retryAfter": 7., "requestId": uuid,
+		}},
+		{"no time, foreign id", "", facts{502, 0, "Root=1-67891233"}, map[string]any{
+			"type": "about:blank", "title": "Bad Gateway", "status": 502., "detail": wordingOf(502).sentence,
+			"instance": "urn:request:Root=1-67891233", "requestId": "Root=1-67891233",
+		}},
+		{"message", "Back \"soon\" \\ später </script>", facts{500, 0, "a"}, map[string]any{
+			"type": "about:blank", "title": "Internal Server Error", "status": 500., "detail": "Back \"soon\" \\ später </script>",
+			"instance": "urn:request:a", "requestId": "a",
+		}},
+		{"unknown status", "", facts{599, 0, "a"}, map[string]any{
+			"type": "about:blank", "title": "Error", "status": 599., "detail": wordingOf(599).sentence,
+			"instance": "urn:request:a", "requestId": "a",
+		}},
+	}
+	for _, tt := range tests {
+		tx := newTexts("Brand", tt.message)
+		raw := tx.appendProblem(nil, tt.facts)
+		var got map[string]any
+		if err := stdjson.Unmarshal(raw, &got); err != nil {
+			t.Errorf("%s: %v in %s", tt.name, err, raw)
+			continue
+		}
+		if len(got) != len(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+		for k, want := range tt.want {
+			if got[k] != want {
+				t.Errorf("%s: %s = %v, want %v", tt.name, k, got[k], want)
+			}
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	tx := newTexts("Acme", "")
+	got := string(tx.appendText(nil, facts{503, 1, "abc"}))
+	want := "Acme: 503 Service Unavailable\n" + wordingOf(503).sentence + "\nTry again in 1 second.\nRequest: abc\n"
+	if got != want {
+		t.Errorf("appendText = %q, want %q", got, want)
+	}
+}
+
+// The built-in texts go into HTML and JSON as they are.
+func TestWordingNeedsNoEscape(t *testing.T) {
+	for status := 400; status < 600; status++ {
+		w := wordingOf(status)
+		if w.heading == "" || w.sentence == "" {
+			t.Errorf("status %d has no text", status)
+		}
+		if strings.ContainsAny(w.heading+w.sentence, "<>&\"'\\\n") {
+			t.Errorf("status %d: %q needs an escape", status, w)
+		}
+	}
+}
+
+func TestAppendWait(t *testing.T) {
+	for seconds, want := range map[int]string{
+		1: "1 second", 2: "2 seconds", 120: "120 seconds", 121: "3 minutes", 180: "3 minutes", 7200: "120 minutes",
+		7201: "3 hours", 48 * 3600: "48 hours", 48*3600 + 1: "3 days", 1<<31 - 1: "24856 days",
+	} {
+		if got := string(appendWait(nil, seconds)); got != "Try again in "+want+"." {
+			t.Errorf("appendWait(%d) = %q, want %q", seconds, got, want)
+		}
+	}
+}
