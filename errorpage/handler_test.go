@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -64,7 +65,7 @@ func TestWhatIsReplaced(t *testing.T) {
 		{"mended, and the same status by chance", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			failure.Report(r.Context(), refused)
 			failure.Mend(r.Context(), failure.Retried)
-			http.Error(w, "own text", 502)
+			http.Error(w, "own text", http.StatusBadGateway)
 		}), false, 502, false},
 		{"client gone", report(failure.New(failure.ClientGone, nil), 502), false, 502, false},
 
@@ -99,7 +100,7 @@ func TestInterceptedFields(t *testing.T) {
 	resp := serve(p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "30")
 		w.Header().Set("Set-Cookie", "a=b")
-		http.Error(w, "down for the night", 503)
+		http.Error(w, "down for the night", http.StatusServiceUnavailable)
 	})), get("Accept", "application/json"))
 	if resp.Header.Get("Retry-After") != "30" || resp.Header.Get("Proxy-Status") != "holdfast; received-status=503; cause=upstream_5xx" {
 		t.Errorf("%v", resp.Header)
@@ -157,9 +158,7 @@ func TestForeignPageIsReplaced(t *testing.T) {
 	p.ServeError(leader, get("Accept", "application/json", "X-Request-Id", "leader"), e)
 	h := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		failure.Report(r.Context(), e)
-		for name, values := range leader.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), leader.Header())
 		w.WriteHeader(leader.Code)
 		_, _ = w.Write(leader.Body.Bytes())
 	}))
@@ -348,8 +347,7 @@ func TestPanics(t *testing.T) {
 				case tt.cause == failure.Panic && !strings.Contains(e.Detail, "goroutine"):
 					t.Errorf("detail = %q, want the stack", e.Detail)
 				case tt.wrapped:
-					var earlier *failure.Error
-					if !errors.As(e.Err, &earlier) {
+					if _, ok := errors.AsType[*failure.Error](e.Err); !ok {
 						t.Errorf("%v does not wrap the earlier failure", e)
 					}
 				}
