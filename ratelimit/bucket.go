@@ -50,12 +50,14 @@ func until(lim *rate.Limiter, now time.Time, n int) time.Duration {
 // maxWait is a time that may still be rounded up and added to a time.
 const maxWait = math.MaxInt64 / 4
 
-// wait is the time in which missing permits come at perSecond, rounded up.
+// wait is the time in which missing permits come at perSecond. AllowN overlooks
+// less than a nanosecond, so rounding down is exact; rounding up would make 2 s
+// of 1 s and an error in the last place.
 func wait(missing, perSecond float64) time.Duration {
 	if missing <= 0 {
 		return 0
 	}
-	if ns := math.Ceil(missing / perSecond * 1e9); ns < maxWait {
+	if ns := missing / perSecond * 1e9; ns < maxWait {
 		return time.Duration(ns)
 	}
 	return maxWait

@@ -71,11 +71,11 @@ const (
 // dropped. An IPv4 address in IPv6 clothing is an IPv4 address.
 func NewClientIP(cfg ClientIPConfig) (func(*http.Request) (netip.Addr, bool), error) {
 	var errs []error
-	walk := walkXForwardedFor
-	switch http.CanonicalHeaderKey(cfg.Header) {
-	case "", xForwardedFor:
-	case forwarded:
-		walk = walkForwarded
+	header := http.CanonicalHeaderKey(cfg.Header)
+	switch header {
+	case "":
+		header = xForwardedFor
+	case xForwardedFor, forwarded:
 	default:
 		errs = append(errs, fmt.Errorf("ratelimit: ClientIPConfig.Header is %q: must be %q or %q", cfg.Header, xForwardedFor, forwarded))
 	}
@@ -95,16 +95,13 @@ func NewClientIP(cfg ClientIPConfig) (func(*http.Request) (netip.Addr, bool), er
 		if !ok || !trusted.contain(peer) {
 			return peer, ok
 		}
-		client, hops := netip.Addr{}, 0
-		ok = walk(r.Header, func(addr netip.Addr) bool {
-			client = addr
-			hops++
-			return hops <= maxHops && trusted.contain(addr)
-		})
-		if !ok || hops == 0 || hops > maxHops {
-			return netip.Addr{}, false
+		w := walk{trusted: trusted}
+		if header == forwarded {
+			w.forwarded(r.Header[header])
+		} else {
+			w.xForwardedFor(r.Header[header])
 		}
-		return client, true
+		return w.client()
 	}, nil
 }
 
@@ -132,11 +129,32 @@ func normalizePrefix(p netip.Prefix) (network netip.Prefix, must string) {
 	return p.Masked(), ""
 }
 
-// walkXForwardedFor yields the elements of the field from the last to the first,
-// until yield returns false. It returns false if it came upon one that is no
-// address.
-func walkXForwardedFor(h http.Header, yield func(netip.Addr) bool) bool {
-	for _, line := range slices.Backward(h[xForwardedFor]) {
+// walk goes from the last element of a field to the first.
+type walk struct {
+	trusted proxies
+	addr    netip.Addr // of the element that was visited last
+	hops    int        // how many were visited
+	lost    bool       // one on the way was no address, or there were too many
+}
+
+// visit looks at one element and tells whether to go on.
+func (w *walk) visit(node string, obfuscated bool) bool {
+	addr, ok := parseNode(node, obfuscated)
+	w.addr = addr
+	w.hops++
+	w.lost = !ok || w.hops > maxHops
+	return !w.lost && w.trusted.contain(addr)
+}
+
+func (w *walk) client() (netip.Addr, bool) {
+	if w.lost || w.hops == 0 {
+		return netip.Addr{}, false
+	}
+	return w.addr, true
+}
+
+func (w *walk) xForwardedFor(lines []string) {
+	for _, line := range slices.Backward(lines) {
 		for more := true; more; {
 			var element string
 			if i := strings.LastIndexByte(line, ','); i >= 0 {
@@ -144,16 +162,11 @@ func walkXForwardedFor(h http.Header, yield func(netip.Addr) bool) bool {
 			} else {
 				element, more = line, false
 			}
-			addr, ok := parseNode(strings.Trim(element, " \t"), false)
-			if !ok {
-				return false
-			}
-			if !yield(addr) {
-				return true
+			if !w.visit(strings.Trim(element, " \t"), false) {
+				return
 			}
 		}
 	}
-	return true
 }
 
 // parseNode reads an address with or without a port: "192.0.2.1",

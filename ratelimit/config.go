@@ -128,9 +128,6 @@ func (c Config) normalize() (Config, error) {
 	case c.MaxKeys < 0 || c.MaxKeys > maxMaxKeys:
 		bad("MaxKeys", c.MaxKeys, fmt.Sprintf("from 1 to %d, or 0 for %d", maxMaxKeys, defaultMaxKeys))
 	}
-	if c.Key != nil && c.ClientIP != nil {
-		bad("ClientIP", "set", "nil where Key is set, which does not ask it")
-	}
 	if c.ClientIP == nil {
 		c.ClientIP = PeerIP
 	}

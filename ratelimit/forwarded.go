@@ -1,35 +1,29 @@
 package ratelimit
 
 import (
-	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 )
 
-// walkForwarded is walkXForwardedFor for the Forwarded field (RFC 7239).
+// forwarded is xForwardedFor for the Forwarded field (RFC 7239).
 //
 // A line is read from its start, since only that tells which commas are in
 // quotes. A line that breaks the grammar anywhere is worth nothing: where a
 // client opens a quote that it does not close, the proxy's own element would end
 // up inside it.
-func walkForwarded(h http.Header, yield func(netip.Addr) bool) bool {
-	for _, line := range slices.Backward(h[forwarded]) {
+func (w *walk) forwarded(lines []string) {
+	for _, line := range slices.Backward(lines) {
 		nodes, ok := parseForwarded(line)
 		if !ok {
-			return false
+			w.lost = true
+			return
 		}
-		for node := range nodes.backward() {
-			addr, ok := parseNode(node, true)
-			if !ok {
-				return false
-			}
-			if !yield(addr) {
-				return true
+		for i := nodes.n - 1; i >= 0 && i >= nodes.n-len(nodes.ring); i-- {
+			if !w.visit(nodes.ring[i%len(nodes.ring)], true) {
+				return
 			}
 		}
 	}
-	return true
 }
 
 // nodes are the last elements' for parameters, in a ring: "" where an element
@@ -42,16 +36,6 @@ type nodes struct {
 func (v *nodes) add(node string) {
 	v.ring[v.n%len(v.ring)] = node
 	v.n++
-}
-
-func (v *nodes) backward() func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for i := v.n - 1; i >= 0 && i >= v.n-len(v.ring); i-- {
-			if !yield(v.ring[i%len(v.ring)]) {
-				return
-			}
-		}
-	}
 }
 
 // parseForwarded reads one line: elements separated by commas, each of pairs
@@ -124,7 +108,7 @@ func (s *scanner) span(in func(byte) bool) string {
 }
 
 // value reads a token or a quoted string (RFC 9110 section 5.6.4) without its
-// quotes. Neither may be empty: no address is.
+// quotes.
 func (s *scanner) value() (string, bool) {
 	if !s.accept('"') {
 		v := s.span(func(c byte) bool { return isToken(c) || c == ':' || c == '[' || c == ']' })

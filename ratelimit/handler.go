@@ -17,49 +17,45 @@ import (
 // RateLimit-Policy fields. Requests that pass are not touched.
 func (l *Limiter) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, client := l.decide(r)
-		l.observe(r.Context(), d, client == unidentified)
+		d, from := l.decide(r)
+		l.observe(r.Context(), d, from.unidentified)
 		if d.ok {
 			next.ServeHTTP(w, r)
 			return
 		}
 		l.fields.set(w.Header(), d)
-		failure.Serve(w, r, l.refusal(r, d, client), l.cfg.ErrorHandler)
+		failure.Serve(w, r, l.refusal(d, from), l.cfg.ErrorHandler)
 	})
 }
 
-// client is how a request was told apart.
-type client uint8
-
-const (
-	byAddress client = iota
-	byKey
-	unidentified
-)
+// client is how a request was told apart: by addr if that is valid, by a key of
+// the user's making, or not at all.
+type client struct {
+	addr         netip.Addr
+	unidentified bool
+}
 
 func (l *Limiter) decide(r *http.Request) (decision, client) {
 	if l.cfg.Key != nil {
 		if key, ok := l.cfg.Key(r); ok {
-			return l.take(key, 1), byKey
+			return l.take(key, 1), client{}
 		}
 	} else if addr, ok := l.cfg.ClientIP(r); ok && addr.IsValid() {
 		var buf [maxKey]byte
-		return l.take(string(appendAddrKey(buf[:0], addr)), 1), byAddress
+		return l.take(string(appendAddrKey(buf[:0], addr)), 1), client{addr: addr}
 	}
-	return l.unidentified.take(1), unidentified
+	return l.unidentified.take(1), client{unidentified: true}
 }
 
 // appendAddrKey appends the key of a client with that address.
 func appendAddrKey(b []byte, addr netip.Addr) []byte {
 	addr = addr.Unmap()
-	if addr.Is4() {
-		return addr.AppendTo(b)
+	if addr.Is6() {
+		if network, err := addr.Prefix(64); err == nil { // it drops a zone, too
+			return network.AppendTo(b)
+		}
 	}
-	network, err := addr.Prefix(64)
-	if err != nil { // not of an IPv6 address
-		return addr.AppendTo(b)
-	}
-	return network.AppendTo(b)
+	return addr.AppendTo(b)
 }
 
 // statusParams are the extra parameters of http_request_error (RFC 9209 section
@@ -69,21 +65,20 @@ var statusParams = []failure.Param{
 	{Key: "status-phrase", Value: http.StatusText(http.StatusTooManyRequests)},
 }
 
-func (l *Limiter) refusal(r *http.Request, d decision, c client) *failure.Error {
-	e := &failure.Error{Cause: failure.RateLimited, RetryAfter: d.retryAfter, Params: statusParams}
-	who := "client"
+func (l *Limiter) refusal(d decision, from client) *failure.Error {
+	who := "a client" // its key may be a secret
 	switch {
-	case c == unidentified:
-		who = "clients without an address or key, together,"
+	case from.unidentified:
+		who = "clients that can't be told apart are together"
 	case d.overflow:
-		who = "clients beyond the table of keys, together,"
-	case c == byAddress: // a key of another making may be a secret
-		if addr, ok := l.cfg.ClientIP(r); ok {
-			who = string(appendAddrKey(nil, addr))
-		}
+		who = "clients beyond the table are together"
+	case from.addr.IsValid():
+		who = string(appendAddrKey(nil, from.addr))
 	}
-	e.Detail = fmt.Sprintf("limit %q: %s over %v per second (burst %d)", l.cfg.Name, who, l.cfg.Rate, l.cfg.Burst)
-	return e
+	return &failure.Error{
+		Cause: failure.RateLimited, RetryAfter: d.retryAfter, Params: statusParams,
+		Detail: fmt.Sprintf("limit %q: %s over %v per second (burst %d)", l.cfg.Name, who, l.cfg.Rate, l.cfg.Burst),
+	}
 }
 
 // fields are the response fields of draft-ietf-httpapi-ratelimit-headers-10, as

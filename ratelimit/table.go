@@ -32,7 +32,7 @@ type shard struct {
 	buckets map[string]*rate.Limiter
 	queue   []queued // a heap, the smallest due first: one for each of buckets
 
-	_ [48]byte // to a whole number of cache lines
+	_ [64]byte // neighbours share no cache line
 }
 
 // queued is a bucket's place in the line for being replaced.
@@ -90,9 +90,12 @@ func (t *table) take(key string, n int) (d decision, ok bool) {
 // addLocked makes a full bucket for key, from which n permits are going to be
 // taken, or returns nil. It requires that s.mu is held.
 func (t *table) addLocked(s *shard, key string, now time.Time, n int) *rate.Limiter {
-	// The caller's string may be a small part of a large one.
-	key = strings.Clone(key)
-	entry := queued{due: t.dueAt(now, wait(float64(n), float64(t.rate))), key: key}
+	entry := queued{
+		due: t.dueAt(now, wait(float64(n), float64(t.rate))),
+		// The caller's string may be a small part of a large one. (And it stays
+		// on his stack, since it goes nowhere from here.)
+		key: strings.Clone(key),
+	}
 	if t.grow() {
 		entry.lim = rate.NewLimiter(t.rate, t.burst)
 		s.queue = append(s.queue, entry)
@@ -107,7 +110,7 @@ func (t *table) addLocked(s *shard, key string, now time.Time, n int) *rate.Limi
 		s.queue[0] = entry
 		s.siftDown(0)
 	}
-	s.buckets[key] = entry.lim
+	s.buckets[entry.key] = entry.lim
 	return entry.lim
 }
 
@@ -132,7 +135,7 @@ func (t *table) findFullLocked(s *shard, now time.Time) bool {
 			return false
 		}
 		missing := until(s.queue[0].lim, now, t.burst)
-		if missing == 0 {
+		if missing <= 1 { // a nanosecond is the rounding
 			return true
 		}
 		s.queue[0].due = t.dueAt(now, missing)
