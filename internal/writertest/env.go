@@ -110,6 +110,15 @@ func (e *env) await(c <-chan struct{}) bool {
 	}
 }
 
+// pipe is a request's body that is written while it is sent. It breaks when
+// patience ends: a Transport waits for its body's Read even if the request is
+// over.
+func (e *env) pipe() (*io.PipeReader, *io.PipeWriter) {
+	pr, pw := io.Pipe()
+	context.AfterFunc(e.ctx, func() { pw.CloseWithError(context.Cause(e.ctx)) })
+	return pr, pw
+}
+
 // request makes a request to s; body may be nil.
 func (e *env) request(method string, s *server, body io.Reader) (*http.Request, error) {
 	return http.NewRequestWithContext(e.ctx, method, s.url, body)
@@ -136,32 +145,56 @@ func (e *env) send(s *server, req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// answer is a response that was read to its end.
+type answer struct {
+	status        int
+	header        http.Header
+	trailer       http.Header
+	contentLength int64
+	coding        []string
+	body          string
+}
+
 // fetch sends a request and reads the answer to its end.
-func (e *env) fetch(method string, s *server) (*http.Response, string, error) {
+func (e *env) fetch(method string, s *server) (answer, error) {
 	resp, err := e.do(method, s, nil)
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	return drain(resp)
 }
 
-func drain(resp *http.Response) (*http.Response, string, error) {
+// exchange is fetch for a request that was made already.
+func (e *env) exchange(s *server, req *http.Request) (answer, error) {
+	resp, err := e.send(s, req)
+	if err != nil {
+		return answer{}, err
+	}
+	return drain(resp)
+}
+
+// drain reads resp to its end. A broken message is an error; what came of it is
+// returned all the same.
+func drain(resp *http.Response) (answer, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return resp, string(body), fmt.Errorf("client: reading the body after %d bytes: %w", len(body), err)
+		err = fmt.Errorf("client: reading the body after %d bytes: %w", len(body), err)
 	}
-	return resp, string(body), nil
+	return answer{
+		status: resp.StatusCode, header: resp.Header, trailer: resp.Trailer,
+		contentLength: resp.ContentLength, coding: resp.TransferEncoding, body: string(body),
+	}, err
 }
 
-// expect checks the status and body of an answer.
-func expect(resp *http.Response, body string, wantStatus int, wantBody string) error {
+// expect checks the status and the body of an answer.
+func (a answer) expect(status int, body string) error {
 	var errs []error
-	if resp.StatusCode != wantStatus {
-		errs = append(errs, fmt.Errorf("client: status = %d, want %d", resp.StatusCode, wantStatus))
+	if a.status != status {
+		errs = append(errs, fmt.Errorf("client: status = %d, want %d", a.status, status))
 	}
-	if body != wantBody {
-		errs = append(errs, fmt.Errorf("client: body = %.100q, want %.100q", body, wantBody))
+	if a.body != body {
+		errs = append(errs, fmt.Errorf("client: body = %.100q, want %.100q", a.body, body))
 	}
 	return errors.Join(errs...)
 }
@@ -196,4 +229,21 @@ func (l *serverLog) complaints() []error {
 		}
 	}
 	return errs
+}
+
+// same is nil if got was read without an error and is what was wanted.
+func same(what, got string, err error, want string) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("client: %s: %.100q, then %w; want %.100q", what, got, err, want)
+	case got != want:
+		return fmt.Errorf("client: %s: %.100q, want %.100q", what, got, want)
+	}
+	return nil
+}
+
+// sameRest is same for what is left of r.
+func sameRest(what string, r io.Reader, want string) error {
+	rest, err := io.ReadAll(r)
+	return same(what, string(rest), err, want)
 }

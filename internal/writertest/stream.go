@@ -41,15 +41,16 @@ func checkFlush(e *env) error {
 	}
 	close(headersSeen)
 	body := bufio.NewReader(resp.Body)
-	if line, err := body.ReadString('\n'); err != nil || line != "one\n" {
-		return fmt.Errorf("client: first line = %q, %w; want \"one\\n\" before the handler ended", line, err)
+	line, err := body.ReadString('\n')
+	if err := same("first line, before the handler ended", line, err, "one\n"); err != nil {
+		return err
 	}
 	close(bodySeen)
-	if rest, err := io.ReadAll(body); err != nil || string(rest) != "two\n" {
-		return fmt.Errorf("client: rest = %q, %w; want \"two\\n\"", rest, err)
-	}
-	return nil
+	return sameRest("second line", body, "two\n")
 }
+
+// writes is how many blocks of 64 kB are more than any buffer on the way takes.
+const writes = 1000
 
 func checkFlushError(e *env) error {
 	gone := make(chan struct{})
@@ -65,7 +66,8 @@ func checkFlushError(e *env) error {
 			return
 		}
 		// The first writes after the client left still fit into socket buffers.
-		for block := make([]byte, 64<<10); e.ctx.Err() == nil; {
+		block := make([]byte, 64<<10)
+		for range writes {
 			_, _ = w.Write(block)
 			if rc.Flush() != nil {
 				return
@@ -80,8 +82,8 @@ func checkFlushError(e *env) error {
 	line, err := bufio.NewReader(resp.Body).ReadString('\n')
 	resp.Body.Close() // on HTTP/1.1 with more to come: closes the connection
 	close(gone)
-	if err != nil || line != "one\n" {
-		return fmt.Errorf("client: first line = %q, %w; want \"one\\n\"", line, err)
+	if err := same("first line", line, err, "one\n"); err != nil {
+		return err
 	}
 	s.handlers.Wait()
 	return nil
@@ -116,8 +118,8 @@ func checkEvents(e *env) error {
 	body := bufio.NewReader(resp.Body)
 	for n := range events {
 		line, err := body.ReadString('\n')
-		if err != nil || line != fmt.Sprintf("data: %d\n", n) {
-			return fmt.Errorf("client: event %d = %q, %w; want it before the next is made", n, line, err)
+		if err := same("event, before the next is made", line, err, fmt.Sprintf("data: %d\n", n)); err != nil {
+			return err
 		}
 		if _, err := body.ReadString('\n'); err != nil {
 			return fmt.Errorf("client: end of event %d: %w", n, err)
@@ -128,10 +130,7 @@ func checkEvents(e *env) error {
 			return fmt.Errorf("event %d: the handler is stuck", n)
 		}
 	}
-	if rest, err := io.ReadAll(body); err != nil || len(rest) != 0 {
-		return fmt.Errorf("client: after the last event %q, %w; want a clean end", rest, err)
-	}
-	return nil
+	return sameRest("after the last event", body, "")
 }
 
 // checkUpload sends each part only after the handler has told, past the
@@ -161,7 +160,7 @@ func checkUpload(e *env) error {
 		}
 		_, _ = io.WriteString(w, "thanks")
 	})
-	pr, pw := io.Pipe()
+	pr, pw := e.pipe()
 	defer pr.Close()
 	sent := make(chan error, 1)
 	go func() {
@@ -184,8 +183,8 @@ func checkUpload(e *env) error {
 	if err != nil {
 		return errors.Join(errSent, err)
 	}
-	_, body, err := drain(resp)
-	return errors.Join(errSent, err, expect(resp, body, http.StatusOK, "thanks"))
+	all, err := drain(resp)
+	return errors.Join(errSent, err, all.expect(http.StatusOK, "thanks"))
 }
 
 func checkFullDuplex(e *env) error {
@@ -216,7 +215,7 @@ func checkFullDuplex(e *env) error {
 			}
 		}
 	})
-	pr, pw := io.Pipe()
+	pr, pw := e.pipe()
 	defer pw.Close()
 	resp, err := e.do(http.MethodPost, s, pr)
 	if err != nil {
@@ -228,15 +227,13 @@ func checkFullDuplex(e *env) error {
 		if _, err := fmt.Fprintf(pw, "%d\n", n); err != nil {
 			return fmt.Errorf("client: sending line %d: %w", n, err)
 		}
-		if line, err := out.ReadString('\n'); err != nil || line != fmt.Sprintf("echo %d\n", n) {
-			return fmt.Errorf("client: round %d = %q, %w", n, line, err)
+		line, err := out.ReadString('\n')
+		if err := same("echo while the request goes on", line, err, fmt.Sprintf("echo %d\n", n)); err != nil {
+			return err
 		}
 	}
 	pw.Close()
-	if rest, err := io.ReadAll(out); err != nil || len(rest) != 0 {
-		return fmt.Errorf("client: after the last round %q, %w; want a clean end", rest, err)
-	}
-	return nil
+	return sameRest("after the last echo", out, "")
 }
 
 func checkReadDeadline(e *env) error {
@@ -255,7 +252,7 @@ func checkReadDeadline(e *env) error {
 		}
 		_, _ = io.WriteString(w, "late")
 	})
-	pr, pw := io.Pipe()
+	pr, pw := e.pipe()
 	defer pw.Close()
 	go func() { _, _ = io.WriteString(pw, "first") }()
 	resp, err := e.do(http.MethodPost, s, pr)
@@ -263,8 +260,8 @@ func checkReadDeadline(e *env) error {
 	if err != nil {
 		return err
 	}
-	_, body, err := drain(resp)
-	return errors.Join(err, expect(resp, body, http.StatusOK, "late"))
+	all, err := drain(resp)
+	return errors.Join(err, all.expect(http.StatusOK, "late"))
 }
 
 func checkWriteDeadline(e *env) error {
@@ -275,11 +272,13 @@ func checkWriteDeadline(e *env) error {
 			e.complain("SetWriteDeadline = %v", err)
 			return
 		}
-		for block := make([]byte, 64<<10); e.ctx.Err() == nil; {
-			if _, err := w.Write(block); err != nil {
-				return
+		block := make([]byte, 64<<10)
+		for range writes {
+			_, err := w.Write(block)
+			if err == nil {
+				err = rc.Flush()
 			}
-			if rc.Flush() != nil {
+			if err != nil && e.ctx.Err() == nil {
 				return
 			}
 		}
@@ -289,7 +288,8 @@ func checkWriteDeadline(e *env) error {
 	if err != nil {
 		return e.ctx.Err() // the connection was closed before a header: right
 	}
-	if _, _, err = drain(resp); err == nil {
+	defer resp.Body.Close()
+	if _, err = io.Copy(io.Discard, resp.Body); err == nil {
 		return errors.New("client: a response cut by its write deadline looks whole")
 	}
 	return nil

@@ -82,10 +82,12 @@ const (
 	ContentLength Check = "content_length"
 )
 
-var checks = []struct {
+type check struct {
 	name Check
 	run  func(*env) error
-}{
+}
+
+var checks = []check{
 	{Flush, checkFlush},
 	{FlushError, checkFlushError},
 	{Hijack, checkHijack},
@@ -121,20 +123,15 @@ type options struct {
 
 // Without switches a check off, for a middleware that by design doesn't let
 // that through. The reason is required; it is logged.
-func Without(check Check, reason string) Option {
+func Without(name Check, reason string) Option {
 	return func(o *options) {
 		if reason == "" {
-			o.invalid = append(o.invalid, fmt.Errorf("writertest: Without(%s) gives no reason", check))
+			o.invalid = append(o.invalid, fmt.Errorf("writertest: Without(%s) gives no reason", name))
 		}
-		if !slices.ContainsFunc(checks, func(c struct {
-			name Check
-			run  func(*env) error
-		}) bool {
-			return c.name == check
-		}) {
-			o.invalid = append(o.invalid, fmt.Errorf("writertest: Without(%s): there is no such check", check))
+		if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name }) {
+			o.invalid = append(o.invalid, fmt.Errorf("writertest: Without(%s): there is no such check", name))
 		}
-		o.without[check] = reason
+		o.without[name] = reason
 	}
 }
 
