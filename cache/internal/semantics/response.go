@@ -1,0 +1,163 @@
+package semantics
+
+import (
+	"net/http"
+	"time"
+)
+
+// Response is what the fields of a response amount to, worked out once when
+// it was received. It is not changed afterwards.
+type Response struct {
+	Status   int
+	Received time.Time
+	// Lifetime is the freshness lifetime (RFC 9111 section 4.2.1), InitialAge the
+	// corrected initial age at Received (section 4.2.3).
+	Lifetime, InitialAge time.Duration
+	// SWR and SIE are for how long after its lifetime the response may be used
+	// while it is being refreshed, and if that fails; 0 is not at all.
+	SWR, SIE time.Duration
+	// MustRevalidate: it may never be used stale, other than as SWR and SIE say;
+	// Forbids is the directive that says so.
+	MustRevalidate bool
+	Forbids        string
+	// NoCache: it is not used without being revalidated (RFC 9111 section 5.2.2.4).
+	NoCache bool
+	// Heuristic: the lifetime is our guess.
+	Heuristic bool
+	// Shareable: the origin said that it is for everybody, credentials or not
+	// (RFC 9111 section 3.5).
+	Shareable bool
+	// ETag and LastModified are the validators as received; "" is none.
+	ETag, LastModified string
+}
+
+// heuristicShare and maxHeuristic bound the guess (RFC 9111 section 4.2.2).
+const (
+	heuristicShare = 10
+	maxHeuristic   = 24 * time.Hour
+	// keepValidated is for how long after all else a response is kept that can
+	// still spare the transfer of its body.
+	keepValidated = 24 * time.Hour
+)
+
+// Analyze works out what may be done with a response. sent and received are
+// when its request went out and its header section came in. For a stored
+// response that a 304 confirmed, h is what [Update] returned.
+func Analyze(h http.Header, status int, sent, received time.Time, o Options) Response {
+	d := parseDirectives(h)
+	r := Response{
+		Status:       status,
+		Received:     received,
+		NoCache:      d.noCache,
+		Shareable:    d.shared(),
+		ETag:         first(h["Etag"]),
+		LastModified: first(h["Last-Modified"]),
+	}
+	date, ok, _ := singleDate(h["Date"])
+	if !ok {
+		date = received
+	}
+	r.InitialAge = initialAge(h["Age"], date, sent, received)
+	r.Lifetime, r.Heuristic = lifetime(&d, h, status, date)
+	r.stale(&d, o)
+	return r
+}
+
+func first(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[0]
+}
+
+// initialAge is corrected_initial_age of RFC 9111 section 4.2.3. Of an Age of
+// several members the first counts, and one that is no number is ignored
+// (section 5.1).
+func initialAge(age []string, date, sent, received time.Time) time.Duration {
+	apparent := max(0, received.Sub(date))
+	var value time.Duration
+	if len(age) > 0 {
+		member, _, _ := nextMember(age[0])
+		value = parseDelta(member).duration()
+	}
+	return max(apparent, value+max(0, received.Sub(sent)))
+}
+
+// lifetime is the freshness lifetime for a shared cache (RFC 9111 section
+// 4.2.1). Information that can't be understood is read as "stale".
+func lifetime(d *directives, h http.Header, status int, date time.Time) (life time.Duration, guess bool) {
+	switch {
+	case d.sMaxAge != absent:
+		return d.sMaxAge.duration(), false
+	case d.maxAge != absent:
+		return d.maxAge.duration(), false
+	}
+	if !d.targeted {
+		if expires, ok, present := singleDate(h["Expires"]); present {
+			if !ok {
+				return 0, false
+			}
+			return max(0, expires.Sub(date)), false
+		}
+	}
+	if !heuristic(status) && !d.public {
+		return 0, false
+	}
+	modified, ok, _ := singleDate(h["Last-Modified"])
+	if !ok {
+		return 0, false
+	}
+	return min(max(0, date.Sub(modified)/heuristicShare), maxHeuristic), true
+}
+
+// stale works out the windows. What the response says of itself outranks the
+// s-maxage beside it, which implies proxy-revalidate (RFC 9111 section
+// 5.2.2.10); what the operator says outranks nothing. An answer of 500 or more
+// is never used stale. Nor has the operator a say where the origin gave no
+// freshness at all: that is how pages for one visitor come.
+func (r *Response) stale(d *directives, o Options) {
+	switch {
+	case d.noCache:
+		r.MustRevalidate, r.Forbids = true, "no-cache"
+		return
+	case d.mustRevalidate:
+		r.MustRevalidate, r.Forbids = true, "must-revalidate"
+		return
+	case d.proxyRevalidate:
+		r.MustRevalidate, r.Forbids = true, "proxy-revalidate"
+		return
+	case r.Status >= 500:
+		r.MustRevalidate, r.Forbids = true, "status"
+		return
+	case d.sMaxAge != absent:
+		r.MustRevalidate, r.Forbids = true, "s-maxage"
+	case r.Lifetime > 0 || d.public:
+		r.SWR, r.SIE = o.StaleWhileRevalidate, o.StaleIfError
+	}
+	if d.swr != absent {
+		r.SWR = d.swr.duration()
+	}
+	if d.sie != absent {
+		r.SIE = d.sie.duration()
+	}
+}
+
+// Age is current_age of RFC 9111 section 4.2.3.
+func (r *Response) Age(now time.Time) time.Duration {
+	return r.InitialAge + max(0, now.Sub(r.Received))
+}
+
+// TTL is the freshness left, 0 or less when the response is stale.
+func (r *Response) TTL(now time.Time) time.Duration {
+	return r.Lifetime - r.Age(now)
+}
+
+// KeepFor is for how long from now on the response can be of any use: fresh,
+// stale, or to be revalidated.
+func (r *Response) KeepFor(now time.Time) time.Duration {
+	keep := max(r.TTL(now)+max(r.SWR, r.SIE), 0)
+	if r.ETag != "" || r.LastModified != "" {
+		keep += keepValidated
+	}
+	return keep
+}

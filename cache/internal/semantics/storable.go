@@ -1,0 +1,103 @@
+package semantics
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Options are what the operator chose.
+type Options struct {
+	// StoreSetCookie lets responses with Set-Cookie be stored.
+	StoreSetCookie bool
+	// StaleWhileRevalidate and StaleIfError are windows for responses that have
+	// none of their own; 0 is none.
+	StaleWhileRevalidate, StaleIfError time.Duration
+	// Self is our name in Cache-Status and Proxy-Status; our own members in these
+	// are not stored.
+	Self string
+}
+
+// Reasons why a response is not stored: one token each, for events and the
+// detail parameter of Cache-Status.
+const (
+	ReasonMethod         = "method"
+	ReasonStatus         = "status"
+	ReasonRequestNoStore = "request_no_store"
+	ReasonNoStore        = "no_store"
+	ReasonPrivate        = "private"
+	ReasonAuthorization  = "authorization"
+	ReasonSetCookie      = "set_cookie"
+	ReasonVary           = "vary_star"
+	ReasonNotUnderstood  = "must_understand"
+	ReasonNoFreshness    = "no_freshness"
+)
+
+// Storable tells whether a shared cache may store the response to a request
+// (RFC 9111 section 3), and if not, why not.
+//
+// Beyond the RFC's rules, a response with Set-Cookie is not stored unless
+// Options says so, and one that has neither freshness nor a validator is not
+// stored, since nothing useful can be done with it.
+func Storable(method string, reqHeader http.Header, status int, h http.Header, o Options) (ok bool, reason string) {
+	d := parseDirectives(h)
+	known := understood(status)
+	switch {
+	case method != http.MethodGet:
+		return false, ReasonMethod
+	case status < 200 || status > 599 || status == http.StatusPartialContent || status == http.StatusNotModified:
+		return false, ReasonStatus
+	case ParseRequest(reqHeader).NoStore:
+		return false, ReasonRequestNoStore
+	case d.mustUnderstand && !known:
+		return false, ReasonNotUnderstood
+	case d.noStore && !d.mustUnderstand: // RFC 9111 section 5.2.2.3
+		return false, ReasonNoStore
+	case d.private:
+		return false, ReasonPrivate
+	case len(reqHeader["Authorization"]) > 0 && !d.shared():
+		return false, ReasonAuthorization
+	case len(h["Set-Cookie"]) > 0 && !o.StoreSetCookie && !slices.Contains(d.fields, "Set-Cookie"):
+		return false, ReasonSetCookie
+	}
+	if _, star := VaryNames(h); star {
+		return false, ReasonVary
+	}
+	explicit := d.maxAge != absent || d.sMaxAge != absent || !d.targeted && len(h["Expires"]) > 0
+	validator := len(h["Etag"]) > 0 || len(h["Last-Modified"]) > 0
+	switch {
+	case explicit, d.public && validator:
+		return true, ""
+	case !heuristic(status):
+		return false, ReasonStatus
+	case !validator && !d.public:
+		return false, ReasonNoFreshness
+	}
+	return true, ""
+}
+
+// shared tells whether the response may be used for others although its request
+// had credentials (RFC 9111 section 3.5).
+func (d *directives) shared() bool {
+	return d.public || d.sMaxAge != absent || d.mustRevalidate
+}
+
+// understood tells whether the caching requirements of a status code are
+// implemented here: all that are registered but 206 and 304, which are never
+// stored as they are.
+func understood(status int) bool {
+	return http.StatusText(status) != "" && status >= 200 &&
+		status != http.StatusPartialContent && status != http.StatusNotModified
+}
+
+// heuristic tells whether a status code is heuristically cacheable (RFC 9110
+// section 15.1).
+func heuristic(status int) bool {
+	switch status {
+	case http.StatusOK, http.StatusNonAuthoritativeInfo, http.StatusNoContent, http.StatusMultipleChoices,
+		http.StatusMovedPermanently, http.StatusPermanentRedirect, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusGone, http.StatusRequestURITooLong, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
