@@ -34,7 +34,7 @@ func TestConditional(t *testing.T) { // RFC 9110 section 13.2.2
 		{"modified since", []string{"If-Modified-Since: " + at(-time.Second)}, stored, 200, Proceed},
 		{"no date", []string{"If-Modified-Since: yesterday"}, stored, 200, Proceed},
 		{"the Date stands in for Last-Modified (RFC 9111 4.3.2)", []string{"If-Modified-Since: " + at(time.Hour)}, weakly, 200, NotModified},
-		{"the time of receipt stands in for the Date", []string{"If-Modified-Since: " + at(2 * time.Hour)}, nil, 200, NotModified},
+		{"the time of receipt stands in for the Date", []string{"If-Modified-Since: " + at(2*time.Hour)}, nil, 200, NotModified},
 		{"If-Match holds", []string{`If-Match: "a"`}, stored, 200, Proceed},
 		{"If-Match fails", []string{`If-Match: "b"`}, stored, 200, PreconditionFailed},
 		{"If-Match is strong", []string{`If-Match: W/"a"`}, weakly, 200, PreconditionFailed},
