@@ -210,6 +210,8 @@ func parseNode(s string, obfuscated bool) (netip.Addr, bool) {
 	return clean(addr)
 }
 
+const obfuscatedChars = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-"
+
 // validPort accepts a number of one to five digits up to 65535 and, where
 // obfuscated is set, "_" with letters, digits, ".", "_" and "-".
 func validPort(s string, obfuscated bool) bool {
@@ -217,9 +219,7 @@ func validPort(s string, obfuscated bool) bool {
 		return false
 	}
 	if obfuscated && s[0] == '_' {
-		return len(s) > 1 && !strings.ContainsFunc(s, func(c rune) bool {
-			return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune("._-", c))
-		})
+		return len(s) > 1 && strings.Trim(s[1:], obfuscatedChars) == ""
 	}
 	n := 0
 	for i := range len(s) {

@@ -181,11 +181,11 @@ func TestRetryAfterIsTrue(t *testing.T) {
 					t.Fatalf("rate %v, call %d: refused with retryAfter %v", rate, i, retry)
 				}
 				if retry > 2*time.Nanosecond {
-					time.Sleep(retry - 2)
+					time.Sleep(retry - 2*time.Nanosecond)
 					if ok, _ := l.Allow("k"); ok {
 						t.Fatalf("rate %v, call %d: granted before retryAfter %v", rate, i, retry)
 					}
-					time.Sleep(2)
+					time.Sleep(2 * time.Nanosecond)
 				} else {
 					time.Sleep(retry)
 				}
