@@ -13,25 +13,28 @@ import (
 type Owner interface {
 	// Begin is called on the handler's goroutine with the first final status,
 	// before it passes outward, and may change the header map. If it returns
-	// false, nothing of the response passes: the handler writes into the void,
-	// and the owner answers by itself afterwards. Begin is not called for 1xx
-	// nor for a hijacked connection.
+	// false, nothing of the response passes: the handler goes on writing into the
+	// void, header map included, and the owner answers by itself on the outer
+	// writer (Base.Unwrap), in Begin or later. Begin is not called for 1xx other
+	// than 101, for a hijacked connection, for a status that can't be sent, nor
+	// where the handler returns without having chosen a status.
 	Begin(status int) bool
 }
 
 // Base forwards a response to an outer writer and keeps its status and size.
 // Informational (1xx) responses pass unrecorded; the first final status wins.
 //
-// It implements http.Flusher, http.Hijacker, io.ReaderFrom and io.StringWriter
-// by forwarding, whatever the outer writer can do: FlushError and Hijack answer
-// http.ErrNotSupported where it can't. Everything else is reached by Unwrap
-// (http.ResponseController). Like any http.ResponseWriter it is used by one
-// goroutine at a time.
+// It implements http.Flusher, http.Hijacker, http.CloseNotifier, io.ReaderFrom
+// and io.StringWriter by forwarding, whatever the outer writer can do:
+// FlushError and Hijack answer http.ErrNotSupported where it can't. Everything
+// else is reached by Unwrap (http.ResponseController). Like any
+// http.ResponseWriter it is used by one goroutine at a time.
 type Base struct {
 	outer     http.ResponseWriter
 	owner     Owner
 	status    int
 	bytes     int64
+	void      http.Header // what the handler changes after its response was withheld
 	swallowed bool
 	hijacked  bool
 }
@@ -46,7 +49,8 @@ func (b *Base) Init(outer http.ResponseWriter, owner Owner) {
 // after a hijack.
 func (b *Base) Status() int { return b.status }
 
-// Bytes counts the body bytes that went outward.
+// Bytes counts the body bytes that the outer writer took. For HEAD net/http
+// takes a body that it doesn't send.
 func (b *Base) Bytes() int64 { return b.bytes }
 
 // Begun tells whether a final header, or a hijacked connection, passed outward.
@@ -61,12 +65,28 @@ func (b *Base) Hijacked() bool { return b.hijacked }
 // Unwrap returns the outer writer, for http.ResponseController.
 func (b *Base) Unwrap() http.ResponseWriter { return b.outer }
 
-// Header returns the header map of the outer writer.
-func (b *Base) Header() http.Header { return b.outer.Header() }
+// Header returns the header map of the outer writer. After a response was
+// withheld it is a copy: trailers of that response must not join the owner's.
+func (b *Base) Header() http.Header {
+	if !b.swallowed {
+		return b.outer.Header()
+	}
+	if b.void == nil {
+		b.void = b.outer.Header().Clone()
+	}
+	return b.void
+}
 
-// WriteHeader passes a 1xx on, and of the final statuses the first.
+// WriteHeader passes a 1xx on, and of the final statuses the first. A status
+// that can't be sent makes net/http panic; it counts as none.
 func (b *Base) WriteHeader(status int) {
 	if b.hijacked {
+		return
+	}
+	if status < 100 || status > 999 {
+		if b.status == 0 {
+			b.outer.WriteHeader(status)
+		}
 		return
 	}
 	if status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
@@ -115,17 +135,35 @@ func (b *Base) WriteString(s string) (int, error) {
 	return n, err
 }
 
+// sniff is how much of a source is copied by hand before the outer writer takes
+// over: as much as net/http needs to find out the content type.
+const sniff = 512
+
 // ReadFrom lets the outer writer read from src by itself (sendfile) where it
-// can.
+// can. A source that fails before its first byte leaves the status open, so that
+// the handler can still answer with an error.
 func (b *Base) ReadFrom(src io.Reader) (int64, error) {
-	b.begin()
+	var copied int64
+	if b.status == 0 {
+		n, err := io.Copy(justWriter{b}, io.LimitReader(src, sniff))
+		if copied = n; err != nil || n < sniff {
+			return copied, err
+		}
+	}
 	if b.swallowed {
-		return io.Copy(io.Discard, src)
+		n, err := io.Copy(io.Discard, src)
+		return copied + n, err
 	}
 	n, err := io.Copy(b.outer, src)
 	b.bytes += n
-	return n, err
+	return copied + n, err
 }
+
+// justWriter hides all methods of Base but Write.
+type justWriter struct{ b *Base }
+
+// Write implements io.Writer.
+func (w justWriter) Write(p []byte) (int, error) { return w.b.Write(p) }
 
 // FlushError sends what was written so far; without a status that is a 200.
 func (b *Base) FlushError() error {
@@ -154,9 +192,18 @@ func (b *Base) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// Swap replaces a withheld response: status and headers pass outward as they
-// are now, and what is written from then on is sent.
-func (b *Base) Swap(status int) {
-	b.status, b.swallowed = status, false
-	b.outer.WriteHeader(status)
+// CloseNotify is deprecated in net/http, but handlers of old and gin's
+// Context.Stream take it for granted. Where no outer writer has it, the channel
+// never fires.
+func (b *Base) CloseNotify() <-chan bool {
+	for w := b.outer; ; {
+		if n, ok := w.(interface{ CloseNotify() <-chan bool }); ok {
+			return n.CloseNotify()
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return make(chan bool)
+		}
+		w = u.Unwrap()
+	}
 }

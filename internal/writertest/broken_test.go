@@ -38,6 +38,10 @@ func (t transparent) ReadFrom(src io.Reader) (int64, error) { return io.Copy(t.R
 
 func (t transparent) WriteString(s string) (int, error) { return io.WriteString(t.ResponseWriter, s) }
 
+func (t transparent) CloseNotify() <-chan bool {
+	return t.ResponseWriter.(interface{ CloseNotify() <-chan bool }).CloseNotify()
+}
+
 type (
 	opaque      struct{ http.ResponseWriter } // embeds, and forgets everything else
 	flushOnly   struct{ http.ResponseWriter } // knows Flush, but not its error
@@ -51,6 +55,7 @@ type (
 	hijackAnger struct{ transparent }
 	badCount    struct{ transparent }
 	mutedError  struct{ transparent }
+	hasty       struct{ transparent }
 )
 
 func (f flushOnly) Unwrap() http.ResponseWriter { return f.ResponseWriter }
@@ -99,6 +104,12 @@ func (b badCount) ReadFrom(src io.Reader) (int64, error) {
 func (m mutedError) ReadFrom(src io.Reader) (int64, error) {
 	n, _ := m.transparent.ReadFrom(src)
 	return n, nil
+}
+
+// hasty chooses a status before the source has said anything.
+func (h hasty) ReadFrom(src io.Reader) (int64, error) {
+	h.WriteHeader(http.StatusOK)
+	return h.transparent.ReadFrom(src)
 }
 
 // finalHints takes a 103 for the final status.
@@ -306,6 +317,7 @@ func TestBrokenWrappersAreCaught(t *testing.T) {
 		{"upload collected", collectUpload, FullDuplex, both, "no answer while the request goes on"},
 		{"bad count", around(func(w http.ResponseWriter) http.ResponseWriter { return badCount{transparent{w}} }), ReadFrom, both, "want 2097169, nil"},
 		{"muted error", around(func(w http.ResponseWriter) http.ResponseWriter { return mutedError{transparent{w}} }), ReadFrom, both, "want 4, the disk is broken"},
+		{"hasty", around(func(w http.ResponseWriter) http.ResponseWriter { return hasty{transparent{w}} }), ReadFrom, both, "status = 200, want 502"},
 		{"panics swallowed", swallowPanics, Abort, both, "looks like a whole 200 of 4 bytes"},
 		{"detached", detached, Cancel, both, "was not canceled"},
 		{"detached", detached, CancelGET, both, "was not canceled"},

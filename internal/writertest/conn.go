@@ -173,8 +173,10 @@ func checkAssertions(e *env) error {
 		_, hijacker := w.(http.Hijacker)
 		_, readerFrom := w.(io.ReaderFrom)
 		_, stringWriter := w.(io.StringWriter)
+		_, closeNotifier := w.(interface{ CloseNotify() <-chan bool })
 		return map[string]bool{
-			"http.Flusher": flusher, "http.Hijacker": hijacker, "io.ReaderFrom": readerFrom, "io.StringWriter": stringWriter,
+			"http.Flusher": flusher, "http.Hijacker": hijacker, "http.CloseNotifier": closeNotifier,
+			"io.ReaderFrom": readerFrom, "io.StringWriter": stringWriter,
 		}
 	}
 	probe := func(serve func(http.HandlerFunc) *server, method string) (map[string]bool, error) {
@@ -192,10 +194,11 @@ func checkAssertions(e *env) error {
 	}
 	var errs []error
 	// A layer may keep the connection of a GET to itself, yet a page must be able
-	// to flush.
+	// to flush, and gin's Context.Stream panics without the deprecated
+	// http.CloseNotifier.
 	for method, names := range map[string][]string{
-		http.MethodGet:  {"http.Flusher", "io.StringWriter"},
-		http.MethodPost: {"http.Flusher", "http.Hijacker", "io.ReaderFrom", "io.StringWriter"},
+		http.MethodGet:  {"http.Flusher", "http.CloseNotifier", "io.StringWriter"},
+		http.MethodPost: {"http.Flusher", "http.Hijacker", "http.CloseNotifier", "io.ReaderFrom", "io.StringWriter"},
 	} {
 		bare, err := probe(e.serveBare, method)
 		if err != nil {

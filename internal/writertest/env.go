@@ -138,6 +138,10 @@ func (e *env) send(s *server, req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	if e.ctx.Err() != nil { // the handler, too, has given up waiting
+		resp.Body.Close()
+		return nil, fmt.Errorf("client: the answer came too late: %w", e.ctx.Err())
+	}
 	if want := map[protocol]int{h1: 1, h2: 2}[e.proto]; resp.ProtoMajor != want {
 		resp.Body.Close()
 		return nil, fmt.Errorf("client: got %s, want HTTP/%d", resp.Proto, want)

@@ -326,7 +326,18 @@ func checkReadFrom(e *env) error {
 	if resp, err = e.fetch(http.MethodGet, failing); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	return errors.Join(append(errs, resp.expect(http.StatusOK, "some"))...)
+	errs = append(errs, resp.expect(http.StatusOK, "some"))
+	failed := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		if n, err := io.Copy(w, failingReader{broken}); n != 0 || !errors.Is(err, broken) {
+			e.complain("io.Copy = %d, %v; want 0, %v", n, err, broken)
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	failed.log.expected = true // a status of its own may come first
+	if resp, err = e.fetch(http.MethodGet, failed); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(append(errs, resp.expect(http.StatusBadGateway, ""))...)
 }
 
 type failingReader struct{ err error }

@@ -256,7 +256,6 @@ func checkReadDeadline(e *env) error {
 	defer pw.Close()
 	go func() { _, _ = io.WriteString(pw, "first") }()
 	resp, err := e.do(http.MethodPost, s, pr)
-	pr.Close()
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,10 @@ const (
 	// read from it; on HTTP/2 the attempt is refused and the handler can still
 	// answer.
 	Hijack Check = "hijack"
-	// Assertions: a type assertion on http.Flusher, http.Hijacker, io.ReaderFrom
-	// or io.StringWriter succeeds where it does on the bare writer.
+	// Assertions: a type assertion on http.Flusher, http.Hijacker,
+	// http.CloseNotifier, io.ReaderFrom or io.StringWriter succeeds where it does
+	// on the bare writer. Of a GET only the Flusher, the CloseNotifier and the
+	// StringWriter are demanded.
 	Assertions Check = "assertions"
 	// EarlyHints: 103 responses arrive, in order and at once, and the final
 	// header is whole, even if the handler clears the header map in between.
@@ -48,7 +50,7 @@ const (
 	// FullDuplex: http.ResponseController.EnableFullDuplex, and an echo.
 	FullDuplex Check = "full_duplex"
 	// ReadFrom: a file is copied whole; the number of bytes and the reader's
-	// error come back.
+	// error come back; a source that fails at once leaves the status open.
 	ReadFrom Check = "read_from"
 	// Abort: after a panic with http.ErrAbortHandler the client never gets a
 	// message that looks whole.
