@@ -1,0 +1,91 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// Readiness does not follow the origin: a proxy whose origin is down still has what
+// it stored.
+func TestAdmin(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = w.Write([]byte("page"))
+	}))
+	defer origin.Close()
+	p := start(t, "-backend", origin.URL, "-health", "/")
+	c := newClient(t)
+	if r := get(t, c, p.site+"/stored"); r.StatusCode != http.StatusOK {
+		t.Fatalf("/stored = %s", r.Status)
+	}
+
+	if r := get(t, c, p.admin+"/healthz"); r.StatusCode != http.StatusOK || r.body != "ok\n" {
+		t.Errorf("/healthz = %s %q", r.Status, r.body)
+	}
+	if r := get(t, c, p.admin+"/readyz"); r.StatusCode != http.StatusOK || !strings.HasPrefix(r.body, "ready\nendpoint "+hostOf(t, origin.URL)+": healthy") {
+		t.Errorf("/readyz = %s %q", r.Status, r.body)
+	}
+	if r := get(t, c, p.admin+"/metrics"); r.StatusCode != http.StatusOK || !strings.Contains(r.body, "holdfast_") {
+		t.Errorf("/metrics = %s %q", r.Status, tail(r.body, 200))
+	}
+	for _, path := range []string{"/", "/debug/pprof/", "/healthz/", "/readyz/x", "/stored"} {
+		if r := get(t, c, p.admin+path); r.StatusCode != http.StatusNotFound {
+			t.Errorf("%s on the admin listener = %s", path, r.Status)
+		}
+	}
+	if r := post(t, c, p.admin+"/readyz"); r.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST /readyz = %s", r.Status)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} { // are the origin's, on the public listener
+		if r := get(t, c, p.site+path); r.body != "page" {
+			t.Errorf("%s on the public listener = %s %q", path, r.Status, r.body)
+		}
+	}
+
+	origin.Close()
+	eventually(t, "/readyz tells of the check", func() bool {
+		r := get(t, c, p.admin+"/readyz")
+		if r.StatusCode != http.StatusOK {
+			t.Fatalf("/readyz = %s %q, but what is stored can still be served", r.Status, r.body)
+		}
+		return strings.Contains(r.body, "not used, endpoint_down") && strings.Contains(r.body, "no endpoint may be used")
+	})
+	if r := get(t, c, p.site+"/stored"); r.StatusCode != http.StatusOK || !strings.Contains(r.Header.Get("Cache-Status"), "; hit") {
+		t.Errorf("/stored = %s, Cache-Status %q", r.Status, r.Header.Get("Cache-Status"))
+	}
+	p.drained(t)
+}
+
+// With a rate, and several endpoints behind a gate each.
+func TestRateAndEndpoints(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write([]byte(r.Host + " " + r.Header.Get("X-Forwarded-For")))
+	})
+	a, b := httptest.NewServer(page), httptest.NewServer(page)
+	defer a.Close()
+	defer b.Close()
+	p := start(t, "-backend", a.URL, "-backend", b.URL, "-rate", "1/m", "-burst", "4")
+	c := newClient(t)
+	a.Close() // one endpoint is gone: nobody notices
+	for i := range 4 {
+		r := get(t, c, p.site+"/", "X-Forwarded-For", "192.0.2.1")
+		if want := hostOf(t, p.site) + " 127.0.0.1"; r.StatusCode != http.StatusOK || r.body != want {
+			t.Errorf("request %d = %s %q, want %q", i, r.Status, r.body, want)
+		}
+	}
+	r := get(t, c, p.site+"/", "X-Forwarded-For", "192.0.2.77")
+	if r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" ||
+		!strings.Contains(r.Header.Get("Proxy-Status"), "cause=rate_limited") {
+		t.Errorf("over the limit = %s %q", r.Status, r.Header)
+	}
+	ready := get(t, c, p.admin+"/readyz")
+	for _, want := range []string{"endpoint " + hostOf(t, a.URL), "endpoint " + hostOf(t, b.URL), "breaker " + hostOf(t, a.URL) + ": closed"} {
+		if !strings.Contains(ready.body, want) {
+			t.Errorf("/readyz lacks %q:\n%s", want, ready.body)
+		}
+	}
+	p.drained(t)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func startDemo(t *testing.T) *process {
+	t.Helper()
+	return start(t, "-demo", "-control", "127.0.0.1:0")
+}
+
+// Each way to break the origin, as a newcomer would try it: what is stored goes on,
+// what is not gets a page that says why, and all heals.
+func TestDemo(t *testing.T) {
+	p := startDemo(t)
+	c := newClient(t)
+	healthyAgain := func() {
+		t.Helper()
+		eventually(t, "the origin answers through the proxy", func() bool {
+			r := get(t, c, p.site+"/uncached")
+			return r.StatusCode == http.StatusOK && r.err == nil && r.Header.Get("Proxy-Status") == ""
+		})
+		eventually(t, "/time is fresh", func() bool {
+			r := get(t, c, p.site+"/time")
+			return r.StatusCode == http.StatusOK && strings.Contains(r.Header.Get("Cache-Status"), "; hit; ttl=") &&
+				!strings.Contains(r.Header.Get("Cache-Status"), "ttl=-")
+		})
+	}
+	healthyAgain()
+
+	for _, tt := range []struct {
+		fault    fault
+		uncached func(reply) bool
+	}{
+		{refuse, branded},
+		{stall, branded},
+		{fail, branded},
+		{slow, func(r reply) bool { return r.StatusCode == http.StatusOK && strings.Contains(r.body, "for you alone") }},
+		{truncate, func(r reply) bool { return r.err != nil || branded(r) }}, // broken off as it came, or refused by the breaker
+	} {
+		t.Run(string(tt.fault), func(t *testing.T) {
+			if r := post(t, c, p.control+"/break/"+string(tt.fault)); r.StatusCode != http.StatusOK || !strings.Contains(r.body, string(tt.fault)) {
+				t.Fatalf("breaking = %s %q", r.Status, r.body)
+			}
+			eventually(t, "/uncached shows it", func() bool { return tt.uncached(get(t, c, p.site+"/uncached", "Accept", "text/html")) })
+			eventually(t, "/time is served stale", func() bool {
+				r := get(t, c, p.site+"/time")
+				if r.StatusCode != http.StatusOK || r.err != nil || !strings.Contains(r.body, "The origin made this at") {
+					t.Fatalf("/time = %s %q %v %q", r.Status, r.body, r.err, r.Header)
+				}
+				status := r.Header.Get("Cache-Status")
+				return strings.Contains(status, "ttl=-") || strings.Contains(status, "fwd=stale") && !strings.Contains(status, "stored")
+			})
+			if r := post(t, c, p.control+"/heal"); r.StatusCode != http.StatusOK {
+				t.Fatalf("healing = %s %q", r.Status, r.body)
+			}
+			healthyAgain()
+		})
+	}
+	p.drained(t)
+}
+
+// branded tells whether r is the error page, and says why.
+func branded(r reply) bool {
+	return r.StatusCode >= 500 && r.err == nil && strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") &&
+		strings.Contains(r.body, "Holdfast demonstration") && strings.Contains(r.Header.Get("Proxy-Status"), "holdfast; ") &&
+		strings.Contains(r.Header.Get("Proxy-Status"), "cause=") && r.Header.Get("Cache-Control") == "no-store"
+}
+
+// A visitor's own look at the demonstration, without scripts and with them.
+func TestDemoPages(t *testing.T) {
+	p := startDemo(t)
+	c := newClient(t)
+	home := get(t, c, p.site+"/")
+	if home.StatusCode != http.StatusOK || !strings.Contains(home.body, p.control+"/") {
+		t.Errorf("the home page is %s and does not lead to %s", home.Status, p.control)
+	}
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/[^"]*)"`).FindAllStringSubmatch(home.body, -1) {
+		if m[1] == "/stream" {
+			continue // does not end
+		}
+		if r := get(t, c, p.site+m[1]); r.StatusCode != http.StatusOK || r.err != nil {
+			t.Errorf("%s, which the home page names, is %s", m[1], r.Status)
+		}
+	}
+
+	var page reply
+	eventually(t, "the control page shows all pages and the breaker", func() bool {
+		page = get(t, c, p.control+"/")
+		return strings.Count(page.body, "Cache-Status: holdfast") >= 2 && strings.Contains(page.body, "closed")
+	})
+	for _, want := range append([]string{"Break the origin", p.site}, "/break/refuse", "/break/stall", "/break/500", "/break/slow", "/break/truncate", "/heal") {
+		if !strings.Contains(page.body, want) {
+			t.Errorf("the control page lacks %q", want)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/[^"]*)"`).FindAllStringSubmatch(page.body, -1) {
+		if r := get(t, c, p.control+m[1]); r.StatusCode != http.StatusOK {
+			t.Errorf("%s, which the control page names, is %s", m[1], r.Status)
+		}
+	}
+
+	// A browser without scripts goes back to the page.
+	r := post(t, c, p.control+"/break/refuse", "Accept", "text/html,*/*;q=0.8", "Origin", p.control, "Sec-Fetch-Site", "same-origin")
+	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/" {
+		t.Errorf("a browser's POST = %s, Location %q", r.Status, r.Header.Get("Location"))
+	}
+	eventually(t, "the control page shows the error page and the open breaker", func() bool {
+		body := get(t, c, p.control+"/state").body
+		return strings.Contains(body, "Proxy-Status: holdfast; error=") && strings.Contains(body, "next trial in")
+	})
+	p.drained(t)
+}
+
+// Orders are taken neither from pages of other sites nor under foreign names, and
+// nothing of it is reachable through the proxy.
+func TestControlIsGuarded(t *testing.T) {
+	p := startDemo(t)
+	c := newClient(t)
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		want    int
+	}{
+		{"another site (new browsers)", []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, http.StatusForbidden},
+		{"another site (old browsers)", []string{"Origin", "https://evil.example"}, http.StatusForbidden},
+		{"the proxied site", []string{"Origin", p.site, "Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
+		{"a name that was pointed here", []string{"Host", "evil.example:80", "Origin", "http://evil.example:80", "Sec-Fetch-Site", "same-origin"}, http.StatusMisdirectedRequest},
+	} {
+		if r := post(t, c, p.control+"/break/refuse", tt.headers...); r.StatusCode != tt.want {
+			t.Errorf("%s: %s, want %d", tt.name, r.Status, tt.want)
+		}
+	}
+	for target, want := range map[string]int{
+		p.control + "/break/refuse": http.StatusMethodNotAllowed, // by GET
+		p.control + "/nothing":      http.StatusNotFound,
+		p.site + "/readyz":          http.StatusNotFound,
+		p.site + "/metrics":         http.StatusNotFound,
+		p.site + "/state":           http.StatusNotFound,
+		p.admin + "/state":          http.StatusNotFound,
+		p.admin + "/":               http.StatusNotFound,
+	} {
+		if r := get(t, c, target); r.StatusCode != want {
+			t.Errorf("GET %s = %s, want %d", target, r.Status, want)
+		}
+	}
+	if r := post(t, c, p.control+"/break/everything"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("an unknown fault = %s", r.Status)
+	}
+	if r := get(t, c, p.site+"/uncached"); r.StatusCode != http.StatusOK {
+		t.Errorf("the origin was broken by one of these: %s", r.Status)
+	}
+	p.drained(t)
+}
+
+func TestAnswerWords(t *testing.T) {
+	for _, tt := range []struct {
+		answer
+		want string
+	}{
+		{answer{Status: 200, CacheStatus: "holdfast; hit; ttl=3"}, "fresh"},
+		{answer{Status: 200, CacheStatus: "holdfast; hit; ttl=-3; detail=breaker_open"}, "stale"},
+		{answer{Status: 200, CacheStatus: "holdfast; fwd=stale; fwd-status=500; ttl=-1; detail=upstream_5xx"}, "stale"},
+		{answer{Status: 200, CacheStatus: "holdfast; fwd=uri-miss; fwd-status=200; stored"}, "origin"},
+		{answer{Status: 200, CacheStatus: "holdfast; fwd=stale; fwd-status=304; stored; ttl=5"}, "origin"},
+		{answer{Status: 502, ProxyStatus: "holdfast; error=connection_refused; cause=connection_refused"}, "page"},
+		{answer{Status: 200, Cut: true}, "cut"},
+		{answer{Status: 200, Cut: true, Left: true}, "origin"},
+		{answer{Status: 204}, "origin"},
+	} {
+		if got := tt.Kind(); got != tt.want || tt.Words() == "" || tt.Label() == "" {
+			t.Errorf("%+v is %q, want %q", tt.answer, got, tt.want)
+		}
+	}
+}

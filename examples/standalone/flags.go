@@ -1,0 +1,292 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// config is what the command line amounts to.
+type config struct {
+	listen, admin, control string
+	backends               []*url.URL
+	cacheMemory            int64         // bytes
+	staleIfError           time.Duration // 0 is off
+	storeSetCookie         bool
+	rate                   float64 // per client and second; 0 is off
+	burst                  int     // 0 is what the rate suggests
+	firstByte              time.Duration
+	betweenBytes           time.Duration
+	health                 string // "" is no check
+	lameDuck               time.Duration
+	drainTimeout           time.Duration
+	demo                   bool
+	version                bool
+}
+
+const (
+	minCacheMemory = 1 << 20
+	defaultListen  = "127.0.0.1:8080"
+	defaultAdmin   = "127.0.0.1:8081"
+	defaultControl = "127.0.0.1:8082"
+)
+
+// defaults is the configuration without flags. The demonstration differs where
+// somebody is watching it: failures show within a second, and Ctrl-C ends it
+// without a wait for load balancers that aren't there.
+func defaults(demo bool) config {
+	c := config{
+		listen:       defaultListen,
+		admin:        defaultAdmin,
+		control:      defaultControl,
+		cacheMemory:  64 << 20,
+		staleIfError: 24 * time.Hour,
+		firstByte:    15 * time.Second,
+		betweenBytes: 15 * time.Second,
+		lameDuck:     2 * time.Second,
+		drainTimeout: 30 * time.Second,
+	}
+	if demo {
+		c.firstByte = time.Second
+		c.betweenBytes = 3 * time.Second
+		c.lameDuck = 0
+		c.drainTimeout = 5 * time.Second
+		c.demo = true
+	}
+	return c
+}
+
+// flagDoc is one flag of the usage text.
+type flagDoc struct {
+	name, value string
+	text        string // lines
+}
+
+// flagDocs lists the flags in the order of the usage text. A test keeps it and
+// register equal.
+var flagDocs = []flagDoc{
+	{"backend", "URL", "where the site is: http://, https:// or h2c://HOST[:PORT][/PREFIX].\nRepeat it for several endpoints of the same site."},
+	{"listen", "ADDR", "where visitors are answered (default 127.0.0.1:8080)"},
+	{"admin", "ADDR", "/healthz, /readyz and /metrics; keep it private (default 127.0.0.1:8081)"},
+	{"cache-memory", "SIZE", "memory for stored responses, such as 512MB or 2GiB (default 64MiB)"},
+	{"stale-if-error", "D", "how long a stored page may stand in for a failing origin that does not\nsay so itself; 0 is not at all (default 24h)"},
+	{"store-set-cookie", "", "store responses that set a cookie, if they say that they may be stored"},
+	{"rate", "N/s", "requests per client address: 10/s, 600/m (default: no limit)"},
+	{"burst", "N", "how many of them may come at once (default: as many as in a second)"},
+	{"first-byte", "D", "how long the origin may take to begin its answer (default 15s)"},
+	{"between-bytes", "D", "how long it may pause in the middle of one (default 15s)"},
+	{"health", "PATH", "ask every endpoint for this path, and leave out those that do not answer"},
+	{"lame-duck", "D", "after SIGTERM: go on answering while load balancers learn from /readyz to\nsend nothing more (default 2s)"},
+	{"drain-timeout", "D", "after SIGTERM: the end of all patience, lame duck included (default 30s)"},
+	{"demo", "", "the demonstration, for when its addresses need flags"},
+	{"control", "ADDR", "the demonstration's control page (default 127.0.0.1:8082)"},
+	{"version", "", "print the version"},
+}
+
+// usage is the text of -h.
+func usage() string {
+	var b strings.Builder
+	b.WriteString(`Holdfast keeps a site answering while its origin is slow, broken or gone.
+
+  standalone                                     a demonstration with an origin of its own
+  standalone -backend http://127.0.0.1:3000      the real thing, in front of yours
+
+Flags
+`)
+	for _, d := range flagDocs {
+		head := "-" + d.name + " " + d.value
+		for i, line := range strings.Split(d.text, "\n") {
+			if i > 0 {
+				head = ""
+			}
+			fmt.Fprintf(&b, "  %-20s  %s\n", strings.TrimSpace(head), line)
+		}
+	}
+	b.WriteString(`
+Durations (D) are written 500ms, 15s, 2m, 24h. Sizes are written 64MB or 64MiB.
+SIGTERM or Ctrl-C drains: every request in flight is answered, nothing new is taken.
+A second one ends at once.
+`)
+	return b.String()
+}
+
+// parseFlags turns the command line into a config. The error is one line that
+// names the flag and says what would be right; flag.ErrHelp asks for the usage.
+func parseFlags(args []string) (config, error) {
+	l := newLine(len(args) == 0)
+	if err := l.flags.Parse(args); err != nil {
+		if l.problem != nil {
+			err = l.problem
+		}
+		return config{}, err
+	}
+	if l.version {
+		return l.config, nil
+	}
+	if l.flags.NArg() > 0 {
+		return config{}, unexpected(l.flags.Arg(0))
+	}
+	if l.demo {
+		l.demoDefaults()
+	}
+	return l.config, l.check(l.given)
+}
+
+// line is a command line while it is parsed.
+type line struct {
+	config
+	flags   *flag.FlagSet
+	given   map[string]bool
+	problem error // what was wrong with a value, in our words
+}
+
+func newLine(demo bool) *line {
+	l := &line{
+		config: defaults(demo),
+		flags:  flag.NewFlagSet("standalone", flag.ContinueOnError),
+		given:  make(map[string]bool),
+	}
+	l.flags.SetOutput(io.Discard)
+	l.flags.Usage = func() {}
+
+	add(l, "listen", &l.listen, parseAddr)
+	add(l, "admin", &l.admin, parseAddr)
+	add(l, "control", &l.control, parseAddr)
+	add(l, "cache-memory", &l.cacheMemory, parseCacheMemory)
+	add(l, "stale-if-error", &l.staleIfError, parseWindow)
+	add(l, "rate", &l.rate, parseRate)
+	add(l, "burst", &l.burst, parseCount)
+	add(l, "first-byte", &l.firstByte, parsePositive)
+	add(l, "between-bytes", &l.betweenBytes, parsePositive)
+	add(l, "health", &l.health, parsePath)
+	add(l, "lame-duck", &l.lameDuck, parseWindow)
+	add(l, "drain-timeout", &l.drainTimeout, parsePositive)
+	l.flags.BoolFunc("store-set-cookie", "", set(l, "store-set-cookie", &l.storeSetCookie, parseSwitch))
+	l.flags.BoolFunc("demo", "", set(l, "demo", &l.demo, parseSwitch))
+	l.flags.BoolFunc("version", "", set(l, "version", &l.version, parseSwitch))
+	l.flags.Func("backend", "", func(s string) error {
+		u, err := parseBackend(s)
+		if err == nil && slices.ContainsFunc(l.backends, func(other *url.URL) bool { return other.String() == u.String() }) {
+			err = errTwice
+		}
+		if err != nil {
+			return l.wrong("backend", s, err)
+		}
+		l.given["backend"] = true
+		l.backends = append(l.backends, u)
+		return nil
+	})
+	return l
+}
+
+var errTwice = errors.New("must be given once, not twice")
+
+// add defines a flag that has a value and may be given once.
+func add[T any](l *line, name string, to *T, parse func(string) (T, error)) {
+	l.flags.Func(name, "", set(l, name, to, parse))
+}
+
+func set[T any](l *line, name string, to *T, parse func(string) (T, error)) func(string) error {
+	return func(s string) error {
+		v, err := parse(s)
+		if err == nil && l.given[name] {
+			err = errTwice
+		}
+		if err != nil {
+			return l.wrong(name, s, err)
+		}
+		l.given[name] = true
+		*to = v
+		return nil
+	}
+}
+
+// wrong keeps what is wrong with a value: the flag package would word it
+// differently for every kind of flag.
+func (l *line) wrong(name, value string, err error) error {
+	l.problem = fmt.Errorf("-%s %q: %w", name, value, err)
+	return l.problem
+}
+
+func parseCacheMemory(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && n < minCacheMemory {
+		return 0, errors.New("must be at least 1MiB")
+	}
+	return n, err
+}
+
+// demoDefaults puts the demonstration's own defaults where nothing was given.
+func (l *line) demoDefaults() {
+	d := defaults(true)
+	for name, of := range map[string]func(*config) *time.Duration{
+		"first-byte":    func(c *config) *time.Duration { return &c.firstByte },
+		"between-bytes": func(c *config) *time.Duration { return &c.betweenBytes },
+		"lame-duck":     func(c *config) *time.Duration { return &c.lameDuck },
+		"drain-timeout": func(c *config) *time.Duration { return &c.drainTimeout },
+	} {
+		if !l.given[name] {
+			*of(&l.config) = *of(&d)
+		}
+	}
+}
+
+// check finds what single flags can't see: flags that only make sense together,
+// and addresses that collide.
+func (c *config) check(given map[string]bool) error {
+	switch {
+	case c.demo && len(c.backends) > 0:
+		return errors.New("-demo and -backend exclude each other: the demonstration has an origin of its own")
+	case !c.demo && given["control"]:
+		return errors.New("-control needs -demo: only the demonstration has a control page")
+	case !c.demo && len(c.backends) == 0:
+		return errors.New("-backend is missing: must be the URL of the site, such as -backend http://127.0.0.1:3000; without any flag this is a demonstration")
+	case c.demo && c.health != "":
+		return errors.New("-health needs -backend: the demonstration's origin has no such check")
+	case c.burst > 0 && c.rate == 0:
+		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
+	case c.lameDuck >= c.drainTimeout:
+		return fmt.Errorf("-lame-duck %v must be shorter than -drain-timeout %v, which includes it", c.lameDuck, c.drainTimeout)
+	}
+	return c.checkAddrs()
+}
+
+func (c *config) checkAddrs() error {
+	if overlap(c.listen, c.admin) {
+		return fmt.Errorf("-admin %s: must be another address than -listen %s", c.admin, c.listen)
+	}
+	own := []struct{ flag, addr string }{{"listen", c.listen}, {"admin", c.admin}}
+	for _, o := range own {
+		if c.demo && overlap(c.control, o.addr) {
+			return fmt.Errorf("-control %s: must be another address than -%s %s", c.control, o.flag, o.addr)
+		}
+		for _, u := range c.backends {
+			if target := hostPort(u); overlap(target, o.addr) && local(target, o.addr) {
+				return fmt.Errorf("-backend %s: must be the site, not this proxy's own -%s %s", u, o.flag, o.addr)
+			}
+		}
+	}
+	return nil
+}
+
+// local tells whether target, which has the port of addr, is that listener for
+// sure: with a wildcard address only the loopback names are known to be ours.
+func local(target, addr string) bool {
+	targetHost, _, _ := net.SplitHostPort(target)
+	ownHost, _, _ := net.SplitHostPort(addr)
+	a := canonicalHost(targetHost)
+	return !wildcard(ownHost) || a == "127.0.0.1" || a == "::1" || wildcard(a)
+}
+
+func unexpected(arg string) error {
+	if _, err := parseBackend(arg); err == nil {
+		return fmt.Errorf("unexpected argument %q: is -backend %s meant?", arg, arg)
+	}
+	return fmt.Errorf("unexpected argument %q: every setting is a flag", arg)
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"net"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// runArgs runs the program to its end in this process.
+func runArgs(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestWrongFlags(t *testing.T) {
+	const backend = "-backend=http://127.0.0.1:3000"
+	for _, tt := range []struct {
+		args []string
+		flag string // what the line must name
+		say  string // and what it must say
+	}{
+		{[]string{"-listen=8080", backend}, "-listen", "HOST:PORT"},
+		{[]string{"-listen=:80x", backend}, "-listen", "0 to 65535"},
+		{[]string{"-listen=:65536", backend}, "-listen", "0 to 65535"},
+		{[]string{"-listen=:-1", backend}, "-listen", "0 to 65535"},
+		{[]string{"-listen=:http", backend}, "-listen", "0 to 65535"},
+		{[]string{"-listen=127.0.0.1:", backend}, "-listen", "0 to 65535"},
+		{[]string{"-listen=", backend}, "-listen", "HOST:PORT"},
+		{[]string{"-listen=::1:80", backend}, "-listen", "HOST:PORT"},
+		{[]string{"-listen=300.1.1.1:80", backend}, "-listen", "neither an IP address nor a name"},
+		{[]string{"-listen=a b:80", backend}, "-listen", "neither an IP address nor a name"},
+		{[]string{"-listen=http://127.0.0.1:80", backend}, "-listen", "HOST:PORT"},
+		{[]string{"-listen=:1", "-listen=:2", backend}, "-listen", "once"},
+		{[]string{"-listen"}, "-listen", "needs an argument"},
+		{[]string{"-admin=x", backend}, "-admin", "HOST:PORT"},
+		{[]string{"-admin=127.0.0.1:8080", backend}, "-admin", "another address than -listen"},
+		{[]string{"-admin=localhost:8080", backend}, "-admin", "another address than -listen"},
+		{[]string{"-listen=:8081", backend}, "-admin", "another address than -listen"},
+		{[]string{"-listen=[::]:8081", backend}, "-admin", "another address than -listen"},
+		{[]string{"-backend="}, "-backend", "must be a URL"},
+		{[]string{"-backend=127.0.0.1:3000"}, "-backend", "is http://127.0.0.1:3000 meant?"},
+		{[]string{"-backend=localhost:3000"}, "-backend", "is http://localhost:3000 meant?"},
+		{[]string{"-backend=ftp://a"}, "-backend", "schemes: http, https, h2c"},
+		{[]string{"-backend=http://"}, "-backend", "must be a URL"},
+		{[]string{"-backend=http:///x"}, "-backend", "must be a URL"},
+		{[]string{"-backend=http:a"}, "-backend", "must be a URL"},
+		{[]string{"-backend=http://a:"}, "-backend", "port"},
+		{[]string{"-backend=http://a:0"}, "-backend", "1 to 65535"},
+		{[]string{"-backend=http://a:99999"}, "-backend", "1 to 65535"},
+		{[]string{"-backend=http://u:p@a"}, "-backend", "user or password"},
+		{[]string{"-backend=http://a/?q"}, "-backend", "query"},
+		{[]string{"-backend=http://a/?"}, "-backend", "query"},
+		{[]string{"-backend=http://a/#f"}, "-backend", "fragment"},
+		{[]string{"-backend=http://a\nb"}, "-backend", "must be a URL"},
+		{[]string{backend, backend}, "-backend", "once"},
+		{[]string{"-backend=http://127.0.0.1:8080"}, "-backend", "this proxy's own -listen"},
+		{[]string{"-backend=http://localhost:8081"}, "-backend", "this proxy's own -admin"},
+		{[]string{"-backend=http://localhost", "-listen=:80"}, "-backend", "this proxy's own -listen"},
+		{[]string{"-listen=:9000"}, "-backend", "is missing"},
+		{[]string{"-cache-memory=", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=lots", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=-64MB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=1e9", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=64XB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=0x10MB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=1.2.3MB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=MB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=99999999999TB", backend}, "-cache-memory", "such as 64MB"},
+		{[]string{"-cache-memory=64", backend}, "-cache-memory", "at least 1MiB"},
+		{[]string{"-cache-memory=0", backend}, "-cache-memory", "at least 1MiB"},
+		{[]string{"-stale-if-error=24", backend}, "-stale-if-error", "24h"},
+		{[]string{"-stale-if-error=-1s", backend}, "-stale-if-error", "0 for none"},
+		{[]string{"-stale-if-error=1d", backend}, "-stale-if-error", "24h"},
+		{[]string{"-stale-if-error=9000h", backend}, "-stale-if-error", "24h"},
+		{[]string{"-store-set-cookie=maybe", backend}, "-store-set-cookie", "true or false"},
+		{[]string{"-rate=10", backend}, "-rate", "10/s"},
+		{[]string{"-rate=0/s", backend}, "-rate", "above 0"},
+		{[]string{"-rate=-1/s", backend}, "-rate", "above 0"},
+		{[]string{"-rate=NaN/s", backend}, "-rate", "above 0"},
+		{[]string{"-rate=Inf/s", backend}, "-rate", "above 0"},
+		{[]string{"-rate=1e400/s", backend}, "-rate", "above 0"},
+		{[]string{"-rate=10/d", backend}, "-rate", "second, minute or hour"},
+		{[]string{"-rate=10/s/s", backend}, "-rate", "10/s"},
+		{[]string{"-rate=0.0000000001/h", backend}, "-rate", "above 0"},
+		{[]string{"-rate=10/s", "-burst=0", backend}, "-burst", "at least 1"},
+		{[]string{"-rate=10/s", "-burst=-1", backend}, "-burst", "at least 1"},
+		{[]string{"-rate=10/s", "-burst=2.5", backend}, "-burst", "whole number"},
+		{[]string{"-rate=10/s", "-burst=99999999999999999999", backend}, "-burst", "whole number"},
+		{[]string{"-burst=5", backend}, "-burst", "needs -rate"},
+		{[]string{"-first-byte=0", backend}, "-first-byte", "above 0"},
+		{[]string{"-first-byte=-1s", backend}, "-first-byte", "above 0"},
+		{[]string{"-first-byte=15", backend}, "-first-byte", "15s"},
+		{[]string{"-first-byte=", backend}, "-first-byte", "15s"},
+		{[]string{"-between-bytes=0s", backend}, "-between-bytes", "above 0"},
+		{[]string{"-between-bytes=soon", backend}, "-between-bytes", "15s"},
+		{[]string{"-health=", backend}, "-health", "/healthz"},
+		{[]string{"-health=healthz", backend}, "-health", "/healthz"},
+		{[]string{"-health=http://a/healthz", backend}, "-health", "/healthz"},
+		{[]string{"-health=//a/healthz", backend}, "-health", "/healthz"},
+		{[]string{"-health=/a b", backend}, "-health", "/healthz"},
+		{[]string{"-health=/a#b", backend}, "-health", "/healthz"},
+		{[]string{"-health=/%zz", backend}, "-health", "/healthz"},
+		{[]string{"-health=/a\nb", backend}, "-health", "/healthz"},
+		{[]string{"-demo", "-health=/"}, "-health", "needs -backend"},
+		{[]string{"-lame-duck=-1s", backend}, "-lame-duck", "0 for none"},
+		{[]string{"-lame-duck=30s", backend}, "-lame-duck", "shorter than -drain-timeout"},
+		{[]string{"-drain-timeout=0", backend}, "-drain-timeout", "above 0"},
+		{[]string{"-drain-timeout=1s", backend}, "-drain-timeout", "-lame-duck 2s must be shorter"},
+		{[]string{"-demo", backend}, "-demo", "exclude each other"},
+		{[]string{"-demo=perhaps"}, "-demo", "true or false"},
+		{[]string{"-control=:1", backend}, "-control", "needs -demo"},
+		{[]string{"-demo", "-control=:8080"}, "-control", "another address than -listen"},
+		{[]string{"-demo", "-control=127.0.0.1:8081"}, "-control", "another address than -admin"},
+		{[]string{"-version=x"}, "-version", "true or false"},
+		{[]string{"-lisen=:80"}, "-lisen", "not defined"},
+		{[]string{"http://127.0.0.1:3000"}, "-backend http://127.0.0.1:3000 meant?", "unexpected argument"},
+		{[]string{backend, "more"}, `"more"`, "every setting is a flag"},
+		{[]string{backend, "mo\nre"}, `"mo\nre"`, "every setting is a flag"},
+	} {
+		code, stdout, stderr := runArgs(t, tt.args...)
+		if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 ||
+			!strings.Contains(stderr, tt.flag) || !strings.Contains(stderr, tt.say) {
+			t.Errorf("run(%q) = %d, stdout %q, stderr %q;\nwant %d and one line with %q and %q", tt.args, code, stdout, stderr, exitUsage, tt.flag, tt.say)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	cfg, err := parseFlags([]string{
+		"-listen", "[::1]:80", "-admin", ":9", "-backend", "http://a", "-backend", "h2c://a:81/x", "--cache-memory", "1.5GiB",
+		"-stale-if-error=0", "-store-set-cookie", "-rate", "90/m", "-burst", "7", "-first-byte", "90s", "-between-bytes", "1m",
+		"-health", "/up?deep=1", "-lame-duck=0", "-drain-timeout=1s",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	urls := make([]string, 0, len(cfg.backends))
+	for _, u := range cfg.backends {
+		urls = append(urls, u.String())
+	}
+	if !slices.Equal(urls, []string{"http://a", "h2c://a:81/x"}) {
+		t.Errorf("backends = %q", urls)
+	}
+	cfg.backends = nil
+	want := config{
+		listen: "[::1]:80", admin: ":9", control: defaultControl, cacheMemory: 3 << 29, storeSetCookie: true, rate: 1.5, burst: 7,
+		firstByte: 90 * time.Second, betweenBytes: time.Minute, health: "/up?deep=1", drainTimeout: time.Second,
+	}
+	if got, want := sprint(cfg), sprint(want); got != want {
+		t.Errorf("parseFlags = %s\nwant         %s", got, want)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	cfg, err := parseFlags([]string{"-backend", "http://a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.backends = nil
+	want := config{
+		listen: "127.0.0.1:8080", admin: "127.0.0.1:8081", control: "127.0.0.1:8082", cacheMemory: 64 << 20, staleIfError: 24 * time.Hour,
+		firstByte: 15 * time.Second, betweenBytes: 15 * time.Second, lameDuck: 2 * time.Second, drainTimeout: 30 * time.Second,
+	}
+	if got, want := sprint(cfg), sprint(want); got != want {
+		t.Errorf("defaults = %s\nwant       %s", got, want)
+	}
+	for _, tt := range []struct {
+		args      []string
+		firstByte time.Duration
+		lameDuck  time.Duration
+	}{
+		{nil, time.Second, 0},
+		{[]string{"-demo"}, time.Second, 0},
+		{[]string{"-demo", "-listen=:0"}, time.Second, 0},
+		{[]string{"-first-byte=15s", "-demo", "-lame-duck=1s"}, 15 * time.Second, time.Second},
+	} {
+		cfg, err := parseFlags(tt.args)
+		if err != nil || !cfg.demo || cfg.firstByte != tt.firstByte || cfg.lameDuck != tt.lameDuck {
+			t.Errorf("parseFlags(%q) = %s, %v; want a demonstration with first byte %v and lame duck %v", tt.args, sprint(cfg), err, tt.firstByte, tt.lameDuck)
+		}
+	}
+}
+
+// The usage text and the flags are two lists; this keeps them one.
+func TestUsage(t *testing.T) {
+	var defined, documented []string
+	newLine(false).flags.VisitAll(func(f *flag.Flag) { defined = append(defined, f.Name) })
+	for _, d := range flagDocs {
+		documented = append(documented, d.name)
+	}
+	slices.Sort(defined)
+	slices.Sort(documented)
+	if !slices.Equal(defined, documented) {
+		t.Errorf("flags %q, documented %q", defined, documented)
+	}
+	for _, args := range [][]string{{"-h"}, {"-help"}, {"--help"}, {"-listen=:1", "-h"}} {
+		code, stdout, stderr := runArgs(t, args...)
+		if code != exitOK || stderr != "" || stdout != usage() {
+			t.Errorf("run(%q) = %d, stdout %q, stderr %q; want the usage on stdout and 0", args, code, stdout, stderr)
+		}
+	}
+	for line := range strings.Lines(usage()) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 100 {
+			t.Errorf("a line of the usage has %d columns: %s", n, line)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := runArgs(t, "-version")
+	if code != exitOK || stderr != "" || !strings.HasPrefix(stdout, "holdfast ") || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("run(-version) = %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	got := formatVersion(&debug.BuildInfo{
+		GoVersion: "go1.26.8",
+		Main:      debug.Module{Version: "v1.2.3"},
+		Settings:  []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
+	})
+	if !strings.HasPrefix(got, "holdfast v1.2.3 (go1.26.8 ") || !strings.HasSuffix(got, ", commit abc with changes)") {
+		t.Errorf("formatVersion = %q", got)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	for _, args := range [][]string{
+		{"-listen", taken, "-admin", "127.0.0.1:0", "-backend", "http://127.0.0.1:9"},
+		{"-admin", taken, "-listen", "127.0.0.1:0", "-backend", "http://127.0.0.1:9"},
+		{"-listen", taken, "-admin", "127.0.0.1:0", "-control", "127.0.0.1:0", "-demo"},
+		{"-control", taken, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-demo"},
+	} {
+		code, stdout, stderr := runArgs(t, args...)
+		want := "holdfast: " + args[0] + " " + taken + ": something else listens there"
+		if code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("run(%q) = %d, stdout %q, stderr %q; want %d and one line %q…", args, code, stdout, stderr, exitFailed, want)
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var tempDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "holdfast")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	tempDir = dir
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// program is the real binary, built once with the race detector.
+var program = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(tempDir, "standalone")
+	out, err := exec.Command("go", "build", "-race", "-o", bin, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build -race: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// process is a running proxy.
+type process struct {
+	*exec.Cmd
+	stdout, stderr       output
+	site, admin, control string // URLs
+	ended                chan struct{}
+}
+
+// output is a buffer that is read while it is written.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// start runs the program on free ports, and waits until it says where it is.
+func start(t testing.TB, args ...string) *process {
+	t.Helper()
+	bin, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(args, "-lame-duck") {
+		args = append([]string{"-lame-duck", "0"}, args...)
+	}
+	p := &process{ended: make(chan struct{})}
+	p.Cmd = exec.Command(bin, append([]string{"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0"}, args...)...)
+	p.Cmd.Stdout, p.Cmd.Stderr = &p.stdout, &p.stderr
+	p.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.Cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		select {
+		case <-p.ended:
+		default:
+			_ = p.Cmd.Process.Kill()
+			<-p.ended
+		}
+		if strings.Contains(p.stderr.String(), "DATA RACE") {
+			t.Errorf("the proxy has a data race:\n%s", p.stderr.String())
+		}
+		if t.Failed() {
+			t.Logf("stderr of the proxy (its end):\n%s", tail(p.stderr.String(), 4000))
+		}
+	})
+	said := func(expr string) string {
+		if m := regexp.MustCompile(expr).FindStringSubmatch(p.stdout.String()); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	eventually(t, "the proxy says where it is", func() bool {
+		select {
+		case <-p.ended:
+			t.Fatalf("the proxy ended: %s\n%s", p.ProcessState, p.stderr.String())
+		default:
+		}
+		if p.site = said(`holdfast: (http://\S+) stands`); p.site != "" {
+			p.admin = said(`holdfast: (http://\S+) has /healthz`)
+			return p.admin != ""
+		}
+		p.site, p.control = said(`through the proxy +(http://\S+)/\n`), said(`heal its origin +(http://\S+)/\n`)
+		p.admin = said(`metrics +(http://\S+)/readyz\n`)
+		return p.admin != "" && strings.Contains(p.stdout.String(), "Ctrl-C")
+	})
+	return p
+}
+
+// signal sends the process a signal.
+func (p *process) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns the exit code.
+func (p *process) wait(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+		return p.ProcessState.ExitCode()
+	case <-time.After(patience):
+		t.Fatal("the proxy does not end")
+		return -1
+	}
+}
+
+// drained ends the process as an operator would, and expects that nothing was lost.
+func (p *process) drained(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code = %d, want %d\n%s", code, exitOK, tail(p.stderr.String(), 2000))
+	}
+}
+
+// peak is the most memory that the process ever had resident, in bytes.
+func (p *process) peak(t testing.TB) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("no VmHWM in\n%s", b)
+	}
+	var kB int64
+	fmt.Sscan(string(m[1]), &kB)
+	return kB << 10
+}
+
+// patience is what anything may take on a busy machine before it counts as
+// never.
+const patience = 30 * time.Second
+
+// eventually polls until ok, and fails the test where it never is.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(10 * time.Millisecond) // the interval of polling
+	}
+}
+
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "…" + s[len(s)-n:]
+}
+
+// newClient returns a client that follows no redirect and keeps what
+// connections it has until the test ends.
+func newClient(t testing.TB) *http.Client {
+	t.Helper()
+	tr := &http.Transport{DisableCompression: true, Proxy: nil, MaxIdleConnsPerHost: 16}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{
+		Transport:     tr,
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// reply is a response with its body.
+type reply struct {
+	*http.Response
+	body string
+	err  error // of reading the body
+}
+
+// get asks for a page; headers are name and value in turn.
+func get(t testing.TB, c *http.Client, target string, headers ...string) reply {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(t, c, req, headers...)
+}
+
+func post(t testing.TB, c *http.Client, target string, headers ...string) reply {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return do(t, c, req, headers...)
+}
+
+func do(t testing.TB, c *http.Client, req *http.Request, headers ...string) reply {
+	t.Helper()
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(resp.Body)
+	return reply{resp, b.String(), err}
+}
+
+func hostOf(t testing.TB, rawURL string) string {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/backend"
+	"github.com/holdfast-go/holdfast/breaker"
+	"github.com/holdfast-go/holdfast/cache"
+	"github.com/holdfast-go/holdfast/errorpage"
+	"github.com/holdfast-go/holdfast/observe"
+	"github.com/holdfast-go/holdfast/ratelimit"
+)
+
+// stack is the parts of Holdfast in their order.
+type stack struct {
+	handler  http.Handler
+	metrics  http.Handler
+	cache    *cache.Cache
+	backend  *backend.Backend
+	breakers []namedBreaker
+}
+
+type namedBreaker struct {
+	name string
+	*breaker.Breaker
+}
+
+// tuning is what differs between the proxy and the demonstration beside the
+// flags.
+type tuning struct {
+	breaker      breaker.Config
+	connect      time.Duration
+	staleIfSlow  time.Duration
+	brand        string
+	message      string
+	intercept5xx bool
+}
+
+// newStack puts the parts in line, outside in:
+//
+//	observe    gives the request its id, and records what became of it
+//	errorpage  answers where nobody inside could
+//	ratelimit  with -rate: a flood costs less than a hit
+//	cache      a hit costs no breaker slot and no connection
+//	breaker    around the one endpoint, or inside the backend around each
+//	backend    timeouts, retries, balance, health
+//
+// An error joins everything that any part has to say about its configuration.
+func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.Endpoint, log *slog.Logger) (*stack, error) {
+	s := &stack{}
+	obs, err := observe.New(observe.Config{Logger: log})
+	if err != nil {
+		return nil, err // without an observer there is nothing to give to the others
+	}
+	s.metrics = obs.Metrics()
+	page, pageErr := errorpage.New(errorpage.Config{
+		Brand: t.brand, Message: t.message, Intercept5xx: t.intercept5xx, Observe: obs.ErrorPage,
+	})
+	var (
+		limit    *ratelimit.Limiter
+		limitErr error
+	)
+	if cfg.rate > 0 {
+		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, Observe: obs.RateLimit})
+	}
+	breakerErr := s.addBreakers(t.breaker, endpoints, obs)
+	// Nothing that has goroutines is made before everything else is known to be right.
+	if err := errors.Join(pageErr, limitErr, breakerErr); err != nil {
+		return nil, err
+	}
+	if s.backend, err = backend.New(s.backendConfig(cfg, t, endpoints, obs)); err != nil {
+		return nil, err
+	}
+	if s.cache, err = cache.New(cacheConfig(cfg, t, obs)); err != nil {
+		return nil, errors.Join(err, s.backend.Shutdown(ctx))
+	}
+
+	var h http.Handler = s.backend
+	if len(s.breakers) == 1 {
+		h = s.breakers[0].Handler(h)
+	}
+	h = s.cache.Handler(h)
+	if limit != nil {
+		h = limit.Handler(h)
+	}
+	s.handler = obs.Handler(page.Handler(h))
+	return s, nil
+}
+
+// addBreakers makes one breaker per endpoint.
+func (s *stack) addBreakers(c breaker.Config, endpoints []backend.Endpoint, obs *observe.Observer) error {
+	var errs []error
+	for _, e := range endpoints {
+		c.Name, c.Observe = e.Name, obs.Breaker
+		b, err := breaker.New(c)
+		errs = append(errs, err)
+		s.breakers = append(s.breakers, namedBreaker{name: e.Name, Breaker: b})
+	}
+	return errors.Join(errs...)
+}
+
+func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint, obs *observe.Observer) backend.Config {
+	c := backend.Config{
+		Name:         "site",
+		Endpoints:    endpoints,
+		Connect:      t.connect,
+		FirstByte:    cfg.firstByte,
+		BetweenBytes: cfg.betweenBytes,
+		UntilHeaders: untilHeaders(cfg.firstByte),
+		PreserveHost: preserveHost(endpoints),
+		Health:       backend.Health{Path: cfg.health},
+		Observe:      obs.Backend,
+	}
+	if len(s.breakers) > 1 {
+		c.NewGate = func(endpoint string) backend.Gate {
+			for _, b := range s.breakers {
+				if b.name == endpoint {
+					return b
+				}
+			}
+			return nil
+		}
+	}
+	return c
+}
+
+// preserveHost tells whether the site is told the name that visitors asked for.
+// It is, so that its redirects and links lead back through the proxy, but not over
+// https, where its certificate and its virtual host go by the name in the URL. It
+// learns the visitors' name from X-Forwarded-Host in either case.
+func preserveHost(endpoints []backend.Endpoint) bool {
+	return !slices.ContainsFunc(endpoints, func(e backend.Endpoint) bool {
+		return strings.HasPrefix(e.URL, "https:")
+	})
+}
+
+// untilHeaders is the budget of a request until its headers are there, in all
+// attempts: enough for a first one that runs into -first-byte and a second that
+// does not.
+func untilHeaders(firstByte time.Duration) time.Duration {
+	return max(time.Minute, 2*firstByte+10*time.Second)
+}
+
+func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
+	c := cache.Config{
+		MemoryBytes:    cfg.cacheMemory,
+		StaleIfError:   cfg.staleIfError,
+		StaleIfSlow:    t.staleIfSlow,
+		FillTimeout:    untilHeaders(cfg.firstByte),
+		StoreSetCookie: cfg.storeSetCookie,
+		Observe:        obs.Cache,
+	}
+	if cfg.staleIfError == 0 {
+		c.StaleIfError = -1
+	}
+	return c
+}
+
+// endpointsOf names the endpoints by their address, or by the whole URL where
+// two share one.
+func endpointsOf(urls []*url.URL) []backend.Endpoint {
+	count := make(map[string]int)
+	for _, u := range urls {
+		count[u.Host]++
+	}
+	endpoints := make([]backend.Endpoint, 0, len(urls))
+	for _, u := range urls {
+		e := backend.Endpoint{URL: u.String(), Name: u.Host}
+		if count[u.Host] > 1 {
+			e.Name = u.String()
+		}
+		endpoints = append(endpoints, e)
+	}
+	return endpoints
+}
