@@ -317,7 +317,7 @@ func TestBrokenWrappersAreCaught(t *testing.T) {
 		{"upload collected", collectUpload, FullDuplex, both, "no answer while the request goes on"},
 		{"bad count", around(func(w http.ResponseWriter) http.ResponseWriter { return badCount{transparent{w}} }), ReadFrom, both, "want 2097169, nil"},
 		{"muted error", around(func(w http.ResponseWriter) http.ResponseWriter { return mutedError{transparent{w}} }), ReadFrom, both, "want 4, the disk is broken"},
-		{"hasty", around(func(w http.ResponseWriter) http.ResponseWriter { return hasty{transparent{w}} }), ReadFrom, both, "status = 200, want 502"},
+		{"hasty", around(func(w http.ResponseWriter) http.ResponseWriter { return hasty{transparent{w}} }), ReadFrom, both, "status = 200, want 409"},
 		{"panics swallowed", swallowPanics, Abort, both, "looks like a whole 200 of 4 bytes"},
 		{"detached", detached, Cancel, both, "was not canceled"},
 		{"detached", detached, CancelGET, both, "was not canceled"},

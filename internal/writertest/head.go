@@ -331,13 +331,13 @@ func checkReadFrom(e *env) error {
 		if n, err := io.Copy(w, failingReader{broken}); n != 0 || !errors.Is(err, broken) {
 			e.complain("io.Copy = %d, %v; want 0, %v", n, err, broken)
 		}
-		w.WriteHeader(http.StatusBadGateway)
+		w.WriteHeader(http.StatusConflict)
 	})
 	failed.log.expected = true // a status of its own may come first
 	if resp, err = e.fetch(http.MethodGet, failed); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	return errors.Join(append(errs, resp.expect(http.StatusBadGateway, ""))...)
+	return errors.Join(append(errs, resp.expect(http.StatusConflict, ""))...)
 }
 
 type failingReader struct{ err error }
