@@ -1,0 +1,115 @@
+package observe
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/holdfast-go/holdfast/backend"
+	"github.com/holdfast-go/holdfast/breaker"
+	"github.com/holdfast-go/holdfast/cache"
+	"github.com/holdfast-go/holdfast/errorpage"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/ratelimit"
+)
+
+// Backend is a backend.Config.Observe. A change of an endpoint's health is
+// logged, since it is the one that operators look for first. Single attempts
+// that failed are logged at level Debug: the request's line has their sum.
+func (o *Observer) Backend(ctx context.Context, ev backend.Event) {
+	o.metrics.backend(ev)
+	switch ev.Kind {
+	case backend.AttemptDone:
+		recordOf(ctx).attempt(ev)
+		o.logAttempt(ctx, ev)
+	case backend.HealthChanged:
+		level, message := slog.LevelInfo, "endpoint up"
+		if !ev.Healthy {
+			level, message = slog.LevelWarn, "endpoint down"
+		}
+		o.log.LogAttrs(ctx, level, message, slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint),
+			slog.String("detail", clip(ev.Detail, maxText)))
+	case backend.TunnelClosed:
+		o.log.LogAttrs(ctx, slog.LevelDebug, "tunnel closed", slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint),
+			slog.String("detail", clip(ev.Detail, maxText)), slog.String("request_id", RequestID(ctx)))
+	}
+}
+
+func (o *Observer) logAttempt(ctx context.Context, ev backend.Event) {
+	if ev.Failure == nil || !o.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	o.log.LogAttrs(ctx, slog.LevelDebug, "attempt failed",
+		slog.String("cause", ev.Failure.Cause.String()),
+		slog.String("backend", ev.Backend),
+		slog.String("endpoint", ev.Endpoint),
+		slog.Int("attempt", ev.Attempt),
+		slog.Bool("retry", ev.Retry),
+		slog.String("detail", clip(ev.Failure.Detail, maxText)),
+		slog.Any("phases", ev.Phases),
+		slog.String("request_id", RequestID(ctx)),
+		slog.String("fill", cache.FillID(ctx)))
+}
+
+// Breaker is a breaker.Config.Observe. Changes are logged; a refused request
+// has its own failure line.
+func (o *Observer) Breaker(ctx context.Context, ev breaker.Event) {
+	o.metrics.breaker(ev)
+	if ev.Kind != breaker.Changed {
+		return
+	}
+	level := slog.LevelInfo
+	if ev.To == breaker.Open {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{
+		slog.String("breaker", ev.Name),
+		slog.String("from", ev.From.String()),
+		slog.String("to", ev.To.String()),
+		slog.String("reason", clip(ev.Reason, maxText)),
+	}
+	if ev.Requests > 0 {
+		attrs = append(attrs, slog.Int("requests", ev.Requests), slog.Int("failures", ev.Failures))
+	}
+	if ev.LastCause != 0 {
+		attrs = append(attrs, slog.String("last_cause", ev.LastCause.String()))
+	}
+	if ev.RetryAfter > 0 {
+		attrs = append(attrs, slog.Duration("retry_after", ev.RetryAfter))
+	}
+	o.log.LogAttrs(ctx, level, "breaker changed", attrs...)
+}
+
+// Cache is a cache.Config.Observe. A fill that failed gets a failure line of its
+// own where no request tells of it.
+func (o *Observer) Cache(ctx context.Context, ev cache.Event) {
+	o.metrics.cache(ev)
+	switch ev.Kind {
+	case cache.Served:
+		recordOf(ctx).served(ev)
+	case cache.FillDone:
+		if ev.Failure == nil || ev.Failure.Cause == failure.ClientGone {
+			return
+		}
+		a := aside{message: "fill failed", failure: ev.Failure, fill: ev.FillID}
+		if !recordOf(ctx).aside(a) {
+			o.logAside(ctx, RequestID(ctx), a)
+		}
+	}
+}
+
+// RateLimit is a ratelimit.Config.Observe. It logs nothing: a refused request
+// has its own failure line.
+func (o *Observer) RateLimit(_ context.Context, ev ratelimit.Event) { o.metrics.rateLimit(ev) }
+
+// ErrorPage is an errorpage.Config.Observe. A panic is logged even where it is
+// not the request's failure, since the page had been sent before.
+func (o *Observer) ErrorPage(ctx context.Context, ev errorpage.Event) {
+	o.metrics.errorPage(ev)
+	if ev.Kind != errorpage.Recovered || ev.Failure == nil {
+		return
+	}
+	a := aside{message: "panic recovered", failure: ev.Failure}
+	if !recordOf(ctx).aside(a) {
+		o.logAside(ctx, ev.RequestID, a)
+	}
+}

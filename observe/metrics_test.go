@@ -1,0 +1,177 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfast-go/holdfast/backend"
+	"github.com/holdfast-go/holdfast/breaker"
+	"github.com/holdfast-go/holdfast/cache"
+	"github.com/holdfast-go/holdfast/errorpage"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/ratelimit"
+)
+
+func TestNew(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	if _, err := New(Config{Registerer: reg}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(Config{Registerer: reg})
+	if err == nil || !strings.Contains(err.Error(), "Config.Registerer") {
+		t.Errorf("a second Observer on one registry: %v", err)
+	}
+	_, err = New(Config{RequestIDHeader: "a b", Registerer: prometheus.NewRegistry()})
+	if err == nil || !strings.Contains(err.Error(), "Config.RequestIDHeader") {
+		t.Errorf("a wrong header name: %v", err)
+	}
+	for _, name := range []string{"X:Y", strings.Repeat("x", 65), "ä"} {
+		if _, err := New(Config{RequestIDHeader: name}); err == nil {
+			t.Errorf("New accepts the header name %q", name)
+		}
+	}
+	failed := prometheus.NewRegistry()
+	if _, err := New(Config{RequestIDHeader: "a b", Registerer: failed}); err == nil {
+		t.Error("no error")
+	}
+	if _, err := New(Config{Registerer: failed}); err != nil {
+		t.Errorf("after a New that failed the registry is not as before: %v", err)
+	}
+}
+
+func TestRegisterers(t *testing.T) {
+	serveOne := func(o *Observer) string {
+		serve(o.Handler(http.NotFoundHandler()), get("/"))
+		return scrape(t, o)
+	}
+	sample := `holdfast_requests_total{code="404"} 1`
+
+	o, _ := newObserver(t, Config{})
+	text := serveOne(o)
+	wantSamples(t, text, sample)
+	for _, name := range []string{"go_goroutines", "process_open_fds"} {
+		if !strings.Contains(text, "\n"+name+" ") {
+			t.Errorf("an own registry lacks %s", name)
+		}
+	}
+
+	reg := prometheus.NewRegistry()
+	mine := prometheus.NewCounter(prometheus.CounterOpts{Name: "mine_total", Help: "mine"})
+	if err := reg.Register(mine); err != nil {
+		t.Fatal(err)
+	}
+	o, _ = newObserver(t, Config{Registerer: reg})
+	text = serveOne(o)
+	wantSamples(t, text, sample, "mine_total 0")
+	if strings.Contains(text, "go_goroutines") {
+		t.Error("a given registry has more than it was asked to take")
+	}
+
+	reg = prometheus.NewRegistry()
+	o, _ = newObserver(t, Config{Registerer: prometheus.WrapRegistererWithPrefix("edge_", reg)})
+	wantSamples(t, serveOne(o), sample)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, f := range families {
+		found = found || f.GetName() == "edge_holdfast_requests_total"
+	}
+	if !found {
+		t.Errorf("the prefixed registry lacks the metrics: %v", families)
+	}
+}
+
+func TestEventsBecomeMetrics(t *testing.T) {
+	o, log := newObserver(t, Config{})
+	ctx := context.Background()
+	var phases failure.Timings
+	phases[failure.PhaseConnect], phases[failure.PhaseWait], phases[failure.PhaseBody] = time.Second, 2*time.Second, time.Minute
+
+	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Endpoint: "a", Attempt: 1, Failure: failure.New(failure.ConnectionRefused, nil), Retry: true})
+	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Endpoint: "b", Attempt: 2, Status: 200, Phases: phases, Reused: true})
+	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Failure: failure.New(failure.NoEndpoint, nil)})
+	o.Backend(ctx, backend.Event{Kind: backend.HealthChanged, Backend: "shop", Endpoint: "a", Detail: "500, want 200 to 399"})
+	o.Backend(ctx, backend.Event{Kind: backend.TunnelClosed, Backend: "shop", Endpoint: "b"})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Closed, To: breaker.Open, Reason: "ratio", Requests: 20, Failures: 11, LastCause: failure.ConnectionRefused, RetryAfter: 5 * time.Second})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Open, To: breaker.HalfOpen})
+	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Stale, Rung: failure.StaleIfError, Collapsed: true})
+	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Hit})
+	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Stored: true})
+	o.Cache(ctx, cache.Event{Kind: cache.FillDone, NotStored: "set_cookie"})
+	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Failure: failure.New(failure.Truncated, nil)})
+	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Allowed, Name: "client"})
+	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Limited, Name: "client", Overflow: true, Unidentified: true})
+	o.ErrorPage(ctx, errorpage.Event{Kind: errorpage.Served, Status: 502, Format: "html"})
+	o.ErrorPage(ctx, errorpage.Event{Kind: errorpage.Recovered, Failure: failure.New(failure.Panic, nil)})
+
+	wantSamples(t, scrape(t, o),
+		`holdfast_backend_attempts_total{backend="shop",endpoint="a",result="connection_refused"} 1`,
+		`holdfast_backend_attempts_total{backend="shop",endpoint="b",result="ok"} 1`,
+		`holdfast_backend_attempts_total{backend="shop",endpoint="",result="no_endpoint"} 1`,
+		`holdfast_backend_response_seconds_sum{backend="shop",endpoint="b"} 3`,
+		`holdfast_backend_phase_seconds_total{backend="shop",endpoint="b",phase="body"} 60`,
+		`holdfast_backend_retries_total{backend="shop",endpoint="a"} 1`,
+		`holdfast_backend_reused_total{backend="shop",endpoint="b"} 1`,
+		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="a"} 0`,
+		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="b"} 1`,
+		`holdfast_backend_tunnels_closed_total{backend="shop",endpoint="b"} 1`,
+		`holdfast_breaker_phase{breaker="trip",phase="closed"} 0`,
+		`holdfast_breaker_phase{breaker="trip",phase="open"} 0`,
+		`holdfast_breaker_phase{breaker="trip",phase="half_open"} 1`,
+		`holdfast_breaker_changes_total{breaker="trip",to="open"} 1`,
+		`holdfast_breaker_refused_total{breaker="trip"} 1`,
+		`holdfast_cache_requests_total{outcome="stale",rung="stale_if_error"} 1`,
+		`holdfast_cache_requests_total{outcome="hit",rung="none"} 1`,
+		`holdfast_cache_collapsed_total 1`,
+		`holdfast_cache_fills_total{result="stored"} 1`,
+		`holdfast_cache_fills_total{result="not_stored"} 1`,
+		`holdfast_cache_not_stored_total{reason="set_cookie"} 1`,
+		`holdfast_cache_fill_failures_total{cause="truncated"} 1`,
+		`holdfast_ratelimit_decisions_total{decision="allowed",limiter="client"} 1`,
+		`holdfast_ratelimit_decisions_total{decision="limited",limiter="client"} 1`,
+		`holdfast_ratelimit_overflow_total{limiter="client"} 1`,
+		`holdfast_ratelimit_unidentified_total{limiter="client"} 1`,
+		`holdfast_errorpage_served_total{code="502",format="html"} 1`,
+		`holdfast_errorpage_panics_total 1`,
+	)
+
+	if got := log.one(t, "endpoint down"); got["level"] != "WARN" || got["endpoint"] != "a" || got["detail"] != "500, want 200 to 399" {
+		t.Errorf("line = %v", got)
+	}
+	changes := log.all(t, "breaker changed")
+	if len(changes) != 2 || changes[0]["level"] != "WARN" || changes[0]["last_cause"] != "connection_refused" || changes[1]["level"] != "INFO" {
+		t.Errorf("lines = %v", changes)
+	}
+}
+
+// Names that keep changing end in one common child.
+func TestChildrenAreBounded(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	for i := range maxChildren + 50 {
+		o.RateLimit(context.Background(), ratelimit.Event{Kind: ratelimit.Limited, Name: fmt.Sprintf("n%d", i)})
+	}
+	o.RateLimit(context.Background(), ratelimit.Event{Kind: ratelimit.Limited, Name: "n0"})
+	text := scrape(t, o)
+	wantSamples(t, text,
+		`holdfast_ratelimit_decisions_total{decision="limited",limiter="n0"} 2`,
+		`holdfast_ratelimit_decisions_total{decision="other",limiter="other"} 50`)
+	if n := strings.Count(text, "\nholdfast_ratelimit_decisions_total{"); n != maxChildren+1 {
+		t.Errorf("%d children, want %d", n, maxChildren+1)
+	}
+}
+
+// A name from a configuration need not be UTF-8.
+func TestLabelsAreCleaned(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	o.RateLimit(context.Background(), ratelimit.Event{Kind: ratelimit.Limited, Name: "a\xffb\n\""})
+	wantSamples(t, scrape(t, o), `holdfast_ratelimit_decisions_total{decision="limited",limiter="a`+"\uFFFD"+`b\n\""} 1`)
+}
