@@ -1,0 +1,390 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// What gobreaker does to the careless, one test each.
+
+// Its callbacks run with its mutex held: asking it anything from one deadlocks.
+func TestObserveMayUseTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *Breaker
+		changes := 0
+		b = newBreaker(t, Config{MinVolume: 1, Trials: 1, Observe: func(_ context.Context, ev Event) {
+			if ev.Kind != Changed {
+				return
+			}
+			changes++
+			if s := b.State(); changes == 1 && s.Phase != Open {
+				t.Errorf("State() in Observe = %+v, want open", s)
+			}
+			if done, err := b.Allow(); err == nil {
+				done(failure.ErrUnused)
+			}
+			if ev.To == HalfOpen { // changes the phase from within an event of a change
+				if done, err := b.Allow(); err == nil {
+					done(errBoom)
+				}
+			}
+		}})
+		trip(t, b)
+		time.Sleep(6 * time.Second)
+		if done, err := b.Allow(); err == nil {
+			done(nil)
+		}
+		synctest.Wait()
+		if changes < 3 {
+			t.Errorf("%d changes, want at least 3", changes)
+		}
+	})
+}
+
+// A slow callback stalls nobody but its own call.
+func TestSlowObserverStallsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var order []Phase
+		b := newBreaker(t, Config{MinVolume: 1, Trials: 1, OpenFor: time.Second, Observe: func(_ context.Context, ev Event) {
+			if ev.Kind == Changed {
+				order = append(order, ev.To)
+				<-release
+			}
+		}})
+		done, err := b.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go done(errBoom)
+		synctest.Wait() // it hangs in Observe now
+		wantPhase(t, b, Open)
+		if _, err := b.Allow(); !errors.Is(err, ErrOpen) {
+			t.Errorf("Allow() = %v, want a refusal", err)
+		}
+		time.Sleep(2 * time.Second)
+		call1(t, b, nil) // the trial
+		wantPhase(t, b, Closed)
+		close(release)
+		synctest.Wait()
+		// The changes that piled up come in their order, by the one who hung.
+		if len(order) != 3 || order[0] != Open || order[1] != HalfOpen || order[2] != Closed {
+			t.Errorf("order = %v, want open, half_open, closed", order)
+		}
+	})
+}
+
+// A panic of Observe loses nobody else's events.
+func TestPanickingObserver(t *testing.T) {
+	var seen []Phase
+	b := newBreaker(t, Config{MinVolume: 1, Trials: 1, OpenFor: time.Millisecond, Observe: func(_ context.Context, ev Event) {
+		if ev.Kind == Changed {
+			seen = append(seen, ev.To)
+			if ev.To == Open {
+				panic("observer")
+			}
+		}
+	}})
+	done, err := b.Allow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the observer's panic was swallowed")
+			}
+		}()
+		done(errBoom)
+	}()
+	for deadline := time.Now().Add(10 * time.Second); b.State().Phase != HalfOpen && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	call1(t, b, nil)
+	if len(seen) != 3 || seen[2] != Closed {
+		t.Errorf("seen = %v, want open, half_open, closed", seen)
+	}
+}
+
+// It forgets the results of calls that take longer than its interval, so that a
+// backend that is slow to fail never trips it.
+func TestCallsLongerThanTheWindowCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{Window: 10 * time.Second, MinVolume: 20})
+		for range 20 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(35*time.Second, func() { done(failure.New(failure.FirstByteTimeout, nil)) })
+		}
+		time.Sleep(34 * time.Second)
+		wantPhase(t, b, Closed)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantPhase(t, b, Open)
+	})
+}
+
+// Hung calls trip it though none of them has ended.
+func TestHungCallsTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 20, SlowCall: 4 * time.Second})
+		var hung []func(error)
+		for range 20 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			hung = append(hung, done)
+			time.Sleep(100 * time.Millisecond)
+		}
+		wantPhase(t, b, Closed)
+		time.Sleep(3900 * time.Millisecond)
+		synctest.Wait()
+		wantPhase(t, b, Open)
+		if s := b.State(); s.LastCause != failure.FirstByteTimeout || s.Failures != 20 {
+			t.Errorf("State() = %+v, want 20 failures for first_byte_timeout", s)
+		}
+		for _, done := range hung { // they have had their verdict
+			done(nil)
+		}
+		wantPhase(t, b, Open)
+	})
+}
+
+// Without a SlowCall a slow answer is no failure.
+func TestSlowIsNoFailureByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, cfg := range []Config{{MinVolume: 1}, {MinVolume: 1, SlowCall: -1}} {
+			b := newBreaker(t, cfg)
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			wantPhase(t, b, Closed)
+			done(nil)
+			wantPhase(t, b, Closed)
+			if s := b.State(); s.Requests != 1 {
+				t.Errorf("State() = %+v, want one success", s)
+			}
+		}
+	})
+}
+
+// Counts.Requests contains calls in flight. As a denominator they hide failures,
+// as a volume they make a trifle of failures enough.
+func TestCallsInFlightAreNoVolume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 20})
+		for range 1000 {
+			if _, err := b.Allow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 19 {
+			call1(t, b, errBoom)
+		}
+		wantPhase(t, b, Closed) // too few
+		call1(t, b, errBoom)
+		wantPhase(t, b, Open) // 20 of 20, not of 1020
+	})
+}
+
+// A trial whose verdict never comes would keep it half-open for good.
+func TestLostTrials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: 5 * time.Second, TrialTimeout: 10 * time.Second})
+		trip(t, b)
+		time.Sleep(5*time.Second + 1)
+		var lost []func(error)
+		for range 3 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			lost = append(lost, done)
+		}
+		time.Sleep(10*time.Second - 1)
+		wantPhase(t, b, HalfOpen)
+		if _, err := b.Allow(); !errors.Is(err, ErrOpen) {
+			t.Errorf("Allow() with lost trials = %v, want a refusal", err)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		wantPhase(t, b, Open)
+		time.Sleep(5*time.Second + 1)
+		for range 3 {
+			for _, done := range lost { // too late
+				done(errBoom)
+			}
+			call1(t, b, nil)
+		}
+		wantPhase(t, b, Closed)
+	})
+}
+
+// A done that is called twice counts once.
+func TestDoneTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 2, Trials: 2})
+		done, err := b.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			done(errBoom)
+		}
+		if s := b.State(); s.Failures != 1 {
+			t.Fatalf("State() = %+v, want one failure", s)
+		}
+		call1(t, b, errBoom)
+		wantPhase(t, b, Open)
+		time.Sleep(6 * time.Second)
+		done, err = b.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			done(nil)
+		}
+		wantPhase(t, b, HalfOpen)
+	})
+}
+
+// A verdict of an earlier time says nothing about this one.
+func TestOldVerdicts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 2, Trials: 1})
+		var old []func(error)
+		for range 10 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			old = append(old, done)
+		}
+		trip(t, b)
+		for _, done := range old[:5] {
+			done(nil)
+		}
+		wantPhase(t, b, Open)
+		time.Sleep(6 * time.Second)
+		trial, err := b.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		old[5](errBoom)
+		old[6](nil)
+		wantPhase(t, b, HalfOpen)
+		trial(nil)
+		wantPhase(t, b, Closed)
+		for _, done := range old[7:] {
+			done(errBoom)
+		}
+		if s := b.State(); s.Phase != Closed || s.Requests != 0 {
+			t.Errorf("State() = %+v, want nothing of the time before", s)
+		}
+	})
+}
+
+// State must not move an open breaker to half-open, nor fire an event.
+func TestStateHasNoSideEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := 0
+		b := newBreaker(t, Config{MinVolume: 1, Observe: func(context.Context, Event) { events++ }})
+		trip(t, b)
+		time.Sleep(time.Minute)
+		before := b.State()
+		time.Sleep(time.Minute)
+		if after := b.State(); after != before || events != 1 {
+			t.Errorf("State() = %+v, then %+v, with %d events", before, after, events)
+		}
+	})
+}
+
+// However many ask at once, Trials are let through, and a good end closes.
+func TestConcurrentTrials(t *testing.T) {
+	const trials = 3
+	b := newBreaker(t, Config{MinVolume: 1, Trials: trials, OpenFor: 20 * time.Millisecond})
+	call1(t, b, errBoom)
+	for deadline := time.Now().Add(10 * time.Second); b.State().Phase != HalfOpen && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	verdicts := make(chan func(error), 1000)
+	for range 64 {
+		wg.Go(func() {
+			for range 10 {
+				if done, err := b.Allow(); err == nil {
+					admitted.Add(1)
+					verdicts <- done
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := admitted.Load(); got != trials {
+		t.Fatalf("%d trials were let through, want %d", got, trials)
+	}
+	for range trials {
+		(<-verdicts)(nil)
+	}
+	wantPhase(t, b, Closed)
+}
+
+// Everything at once, for the race detector: calls of all results, phases in
+// quick change, observers that ask.
+func TestStorm(t *testing.T) {
+	var b *Breaker
+	var last atomic.Int64 // the phase that the changes lead to
+	var broken atomic.Int64
+	b = newBreaker(t, Config{
+		Window: 20 * time.Millisecond, MinVolume: 5, OpenFor: time.Millisecond, Trials: 2, SlowCall: 5 * time.Millisecond, TrialTimeout: 2 * time.Millisecond,
+		Observe: func(_ context.Context, ev Event) {
+			if ev.Kind == Changed && Phase(last.Swap(int64(ev.To))) != ev.From {
+				broken.Add(1)
+			}
+			b.State()
+		},
+	})
+	results := []error{nil, errBoom, failure.ErrUnused, context.Canceled, nil, errBoom, nil}
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 2000 {
+				done, err := b.Allow()
+				if err != nil {
+					continue
+				}
+				switch (g + i) % 9 {
+				case 0: // lost
+				case 1:
+					wg.Go(func() { done(nil) })
+					done(errBoom)
+				default:
+					done(results[(g*7+i)%len(results)])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := broken.Load(); n != 0 {
+		t.Errorf("%d changes came out of order", n)
+	}
+	for deadline := time.Now().Add(10 * time.Second); b.State().Phase != Closed && time.Now().Before(deadline); {
+		if done, err := b.Allow(); err == nil {
+			done(nil)
+		}
+	}
+	wantPhase(t, b, Closed)
+}
