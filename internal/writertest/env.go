@@ -110,6 +110,10 @@ func (e *env) await(c <-chan struct{}) bool {
 	}
 }
 
+// late tells whether patience has ended: an error may now come from the client
+// that gave up.
+func (e *env) late() bool { return errors.Is(e.ctx.Err(), context.DeadlineExceeded) }
+
 // pipe is a request's body that is written while it is sent. It breaks when
 // patience ends: a Transport waits for its body's Read even if the request is
 // over.

@@ -53,8 +53,9 @@ func checkFlush(e *env) error {
 const writes = 1000
 
 func checkFlushError(e *env) error {
-	gone := make(chan struct{})
+	gone, done := make(chan struct{}), make(chan struct{})
 	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		defer close(done)
 		_, _ = io.Copy(io.Discard, r.Body)
 		rc := http.NewResponseController(w)
 		_, _ = io.WriteString(w, "one\n")
@@ -85,7 +86,7 @@ func checkFlushError(e *env) error {
 	if err := same("first line", line, err, "one\n"); err != nil {
 		return err
 	}
-	s.handlers.Wait()
+	e.await(done)
 	return nil
 }
 
@@ -264,7 +265,9 @@ func checkReadDeadline(e *env) error {
 }
 
 func checkWriteDeadline(e *env) error {
+	done := make(chan struct{})
 	s := e.serve(func(w http.ResponseWriter, r *http.Request) {
+		defer close(done)
 		_, _ = io.Copy(io.Discard, r.Body)
 		rc := http.NewResponseController(w)
 		if err := rc.SetWriteDeadline(time.Now().Add(-time.Second)); err != nil {
@@ -277,7 +280,7 @@ func checkWriteDeadline(e *env) error {
 			if err == nil {
 				err = rc.Flush()
 			}
-			if err != nil && e.ctx.Err() == nil {
+			if err != nil && !e.late() {
 				return
 			}
 		}
@@ -285,10 +288,12 @@ func checkWriteDeadline(e *env) error {
 	})
 	resp, err := e.do(http.MethodPost, s, nil)
 	if err != nil {
+		e.await(done)
 		return e.ctx.Err() // the connection was closed before a header: right
 	}
 	defer resp.Body.Close()
-	if _, err = io.Copy(io.Discard, resp.Body); err == nil {
+	_, err = io.Copy(io.Discard, resp.Body)
+	if e.await(done); err == nil {
 		return errors.New("client: a response cut by its write deadline looks whole")
 	}
 	return nil
