@@ -1,0 +1,222 @@
+package backend
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// attempt is one try to have one endpoint answer one request. It belongs to the
+// goroutine of the request, except for what the writer of the body, the timer
+// and the reader of a first byte do to the atomic parts.
+type attempt struct {
+	b      *Backend
+	ep     *endpoint
+	number int // from 1
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	parent context.Context
+	watch  watch
+	stage  phase // how far it came; for the report
+	at     moments
+
+	conn    *h1conn // HTTP/1
+	h2      *h2conn // HTTP/2
+	inner   *inProcess
+	reused  bool
+	written atomic.Bool // the request was sent whole
+	sent    atomic.Bool // of HTTP/2: the header section was sent
+	stream  bool        // the body has no end in sight: StreamIdle rules
+
+	res      *http.Response
+	gate     func(error)
+	finished bool
+}
+
+// start begins an attempt under the request's context. left is what remains of
+// the budget until the final headers.
+func (b *Backend) start(parent context.Context, ep *endpoint, number int, budget, left time.Duration) *attempt {
+	a := &attempt{b: b, ep: ep, number: number, parent: parent}
+	a.ctx, a.cancel = context.WithCancelCause(parent)
+	a.at.start = time.Now()
+	a.watch.begin(a.at.start, a.limit, a.timedOut)
+	a.watch.until(budget, left)
+	ep.inFlight.Add(1)
+	return a
+}
+
+// limit is how long a phase that begins now may last; 0 is no limit.
+func (a *attempt) limit(p phase) time.Duration {
+	cfg := &a.b.cfg
+	switch p {
+	case phaseResolve:
+		return cfg.Connect
+	case phaseConnect:
+		// Resolving and connecting share one limit.
+		if a.at.resolved.IsZero() {
+			return cfg.Connect
+		}
+		return max(cfg.Connect-a.at.resolved.Sub(a.at.start), time.Millisecond)
+	case phaseTLS:
+		return cfg.TLSHandshake
+	case phaseWrite:
+		if a.inner != nil {
+			return cfg.FirstByte // a handler may take its time between two reads
+		}
+		return cfg.Write
+	case phaseFirstByte:
+		return cfg.FirstByte
+	case phaseHeaders:
+		return cfg.HeaderStall
+	case phaseBody:
+		if a.stream {
+			return cfg.StreamIdle
+		}
+		return cfg.BetweenBytes
+	}
+	return 0
+}
+
+// timedOut is where the timer fires.
+func (a *attempt) timedOut(e *timeoutError) {
+	if e.phase == phaseConnect {
+		e.limit = a.b.cfg.Connect
+	}
+	a.cancel(e)
+}
+
+// uploadFailed ends the attempt since the client's body broke.
+func (a *attempt) uploadFailed(err error) {
+	a.cancel(&uploadError{err})
+}
+
+// requestWritten is reached when the request was sent whole.
+func (a *attempt) requestWritten() {
+	a.at.written.Store(int64(time.Since(a.at.start)))
+	a.written.Store(true)
+	a.watch.shift(phaseFirstByte)
+}
+
+// headersBegan is reached with the first byte of a header section.
+func (a *attempt) headersBegan() {
+	a.at.firstByte = time.Now()
+	a.stage = phaseHeaders
+	a.watch.enter(phaseHeaders)
+}
+
+// awaitFirstByte waits for another header section, or for the first where the
+// request could not be written.
+func (a *attempt) awaitFirstByte() {
+	a.stage = phaseFirstByte
+	if a.written.Load() || a.conn != nil && a.conn.writer == nil {
+		a.watch.enter(phaseFirstByte)
+		return
+	}
+	a.watch.enter(phaseUpload)
+	if a.written.Load() { // in between
+		a.watch.shift(phaseFirstByte)
+	}
+}
+
+// headersEnded is reached with the end of the final header section.
+func (a *attempt) headersEnded() {
+	a.at.headers = time.Now()
+	if a.at.firstByte.IsZero() {
+		a.at.firstByte = a.at.headers
+	}
+	a.stage = phaseBody
+	a.watch.enter(phaseOff)
+}
+
+// exchange sends the request and returns the response up to its headers. The
+// response's body is to be read through the attempt ([attempt.read]).
+func (a *attempt) exchange(out *request, interim func(*http.Response)) (*http.Response, error) {
+	var err error
+	switch {
+	case a.ep.handler != nil:
+		a.inner = newInProcess(a, out)
+		a.res, err = a.inner.roundTrip(interim)
+	default:
+		a.res, err = a.remote(out, interim)
+	}
+	return a.res, err
+}
+
+// remote takes a connection and has it do the exchange.
+func (a *attempt) remote(out *request, interim func(*http.Response)) (*http.Response, error) {
+	wish := wish{upgrade: out.upgrade != "", fresh: out.fresh, young: !idempotent(out.http.Method)}
+	if err := a.ep.pool.acquire(a, wish); err != nil {
+		return nil, err
+	}
+	a.at.ready = time.Now()
+	if a.h2 != nil {
+		return a.h2.roundTrip(a, out, interim)
+	}
+	return a.conn.roundTrip(a, out, interim)
+}
+
+// read is one Read of the response's body under the timer.
+func (a *attempt) read(p []byte) (int, error) {
+	if !a.watch.enter(phaseBody) {
+		return 0, context.Cause(a.ctx)
+	}
+	n, err := a.res.Body.Read(p)
+	a.watch.enter(phaseOff)
+	return n, err
+}
+
+// dry tells whether more of the body has to be waited for. HTTP/2 can't tell.
+func (a *attempt) dry() bool {
+	switch {
+	case a.inner != nil:
+		return a.inner.flushWanted()
+	case a.conn != nil:
+		return a.conn.dry()
+	}
+	return true
+}
+
+// finish ends the attempt with its outcome, nil for success. It may be called
+// again, to no effect.
+func (a *attempt) finish(e *failure.Error) {
+	if a.finished {
+		return
+	}
+	a.finished = true
+	now := time.Now()
+	whole := e == nil || a.at.done.After(a.at.headers)
+	unfired := a.watch.end()
+	switch {
+	case a.inner != nil:
+		a.inner.abandon()
+	case a.conn != nil:
+		if a.conn.release(whole && unfired, a.res) {
+			a.ep.pool.put(a.conn, now)
+		}
+	case a.h2 != nil:
+		a.h2.release(a)
+	}
+	a.cancel(nil)
+	if a.inner == nil {
+		a.ep.inFlight.Add(-1)
+	}
+	a.settle(e)
+}
+
+// settle tells the gate, once.
+func (a *attempt) settle(e *failure.Error) {
+	if a.gate == nil {
+		return
+	}
+	done := a.gate
+	a.gate = nil
+	if e == nil {
+		done(nil)
+		return
+	}
+	done(e)
+}

@@ -1,0 +1,241 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// Backend is one named service with one or more endpoints. It is an
+// http.Handler and safe for concurrent use.
+type Backend struct {
+	cfg         Config
+	id          string // in Via and CDN-Loop
+	began       time.Time
+	endpoints   []*endpoint
+	remote      bool // an endpoint is outside of this process
+	prefixed    bool // an endpoint has a path
+	multiplexed bool // an endpoint may speak HTTP/2
+	turn        atomic.Uint64
+	dialer      dialer
+	http2       *http.Transport
+	tunnels     tunnels
+
+	ctx      context.Context // of the checks; ends with the backend
+	stop     context.CancelFunc
+	checks   sync.WaitGroup
+	handlers sync.WaitGroup // of in-process endpoints
+	calls    inFlight
+}
+
+// New checks cfg and starts the active checks, if there are any. The error
+// joins everything that is wrong.
+func New(cfg Config) (*Backend, error) {
+	cfg, targets, err := resolved(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		cfg: cfg, began: time.Now(), dialer: newDialer(), http2: newTransport(cfg),
+		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
+	}
+	b.calls.init()
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	for i, t := range targets {
+		b.endpoints = append(b.endpoints, b.newEndpoint(cfg.Endpoints[i], t))
+		if t.url != nil {
+			b.remote = true
+			b.prefixed = b.prefixed || strings.Trim(t.url.Path, "/") != ""
+			b.multiplexed = b.multiplexed || t.h2c || t.url.Scheme == "https"
+		}
+	}
+	if cfg.Health.Path != "" {
+		for _, ep := range b.endpoints {
+			b.checks.Add(1)
+			go b.watchHealth(ep)
+		}
+	}
+	return b, nil
+}
+
+// ServeHTTP answers r from one of the endpoints. It panics
+// http.ErrAbortHandler where the response broke after its header section was
+// sent.
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := b.newCall(w, r)
+	if !b.calls.enter(c) {
+		b.refuse(c, &failure.Error{Cause: failure.Draining, Backend: b.cfg.Name})
+		return
+	}
+	defer b.calls.leave(c)
+	if r.Method == http.MethodConnect {
+		// A gateway is no tunnel to wherever (RFC 9110 section 9.3.6).
+		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE")
+		http.Error(w, "405 Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	if b.remote {
+		if e := b.unfit(r); e != nil {
+			b.refuse(c, e)
+			return
+		}
+	}
+	if c.upgrade != "" && c.inProcess() {
+		return
+	}
+	c.serve()
+}
+
+// serve runs the attempts and passes on what they bring.
+func (c *call) serve() {
+	defer c.clientEnd.disarm()
+	defer c.stopUpload()
+	defer c.unwind()
+	a, o, e := c.run()
+	if a == nil {
+		c.stopUpload()
+		c.refused(e)
+		return
+	}
+	if o.res.StatusCode == http.StatusSwitchingProtocols {
+		if e := c.tunnel(a, o.res); e != nil {
+			e = c.complete(a, e)
+			c.end(a, e, false)
+			c.refused(e)
+			return
+		}
+		c.end(a, nil, false)
+		return
+	}
+	if broken := c.deliver(a, o, e); broken != nil {
+		broken = c.complete(a, broken).With(failure.Note{Kind: failure.AfterHeaders})
+		c.end(a, broken, false)
+		failure.Report(c.r.Context(), broken)
+		panic(http.ErrAbortHandler)
+	}
+	c.end(a, e, false)
+	if c.total > transferSize {
+		c.clientEnd.arm()
+		c.flush() // while the deadline holds
+	}
+}
+
+// unwind ends an attempt that a panic of the client's writer left behind.
+func (c *call) unwind() {
+	if a := c.current; a != nil && !a.finished {
+		c.end(a, c.complete(a, failure.New(failure.ClientGone, errWriterPanicked)), false)
+	}
+}
+
+var errWriterPanicked = errors.New("backend: the response writer panicked")
+
+// inProcess answers an upgrade by a handler, if the balance has one.
+func (c *call) inProcess() bool {
+	if c.b.endpoints[0].handler == nil && len(c.b.endpoints) == 1 {
+		return false
+	}
+	ep, gate, refused := c.b.choose(nil, false)
+	switch {
+	case refused != nil:
+		c.b.refuse(c, refused)
+	case ep.handler == nil:
+		if gate != nil {
+			gate(failure.ErrUnused)
+		}
+		return false
+	default:
+		c.upgradeInProcess(ep, gate)
+	}
+	return true
+}
+
+// refused answers a request of which nothing was sent.
+func (c *call) refused(e *failure.Error) {
+	if c.status != 0 {
+		failure.Report(c.r.Context(), e.With(failure.Note{Kind: failure.AfterHeaders}))
+		panic(http.ErrAbortHandler)
+	}
+	c.b.fail(c.w, c.r, e)
+}
+
+// refuse ends a request without an attempt.
+func (b *Backend) refuse(c *call, e *failure.Error) {
+	b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: e})
+	b.fail(c.w, c.r, e)
+}
+
+func (b *Backend) fail(w http.ResponseWriter, r *http.Request, e *failure.Error) {
+	failure.Serve(w, r, e, b.cfg.ErrorHandler)
+}
+
+func recovered(v any) *failure.Error { return failure.Recovered(v, debug.Stack()) }
+
+func (b *Backend) observe(ctx context.Context, ev Event) {
+	if b.cfg.Observe != nil {
+		ev.Backend = b.cfg.Name
+		b.cfg.Observe(ctx, ev)
+	}
+}
+
+// Endpoints is the state of all endpoints at this moment, as configured in
+// order.
+func (b *Backend) Endpoints() []EndpointStatus {
+	all := make([]EndpointStatus, len(b.endpoints))
+	for i, ep := range b.endpoints {
+		all[i] = ep.status(b)
+	}
+	return all
+}
+
+// Available tells whether at least one endpoint may be used.
+func (b *Backend) Available() bool {
+	if b.calls.closing() {
+		return false
+	}
+	for _, ep := range b.endpoints {
+		if ep.up() {
+			return true
+		}
+	}
+	return false
+}
+
+var errShutdown = errors.New("backend: shut down")
+
+// Shutdown ends the backend: further requests are refused as draining, checks,
+// idle connections and tunnels end at once, and requests in flight are waited
+// for. When ctx ends first they are cut off, with draining as their cause, and
+// its error is returned. In-process handlers that do not return when their
+// context is cancelled are not waited for then.
+func (b *Backend) Shutdown(ctx context.Context) error {
+	b.calls.close()
+	b.stop()
+	b.tunnels.close()
+	for _, ep := range b.endpoints {
+		if ep.pool != nil {
+			ep.pool.close()
+		}
+	}
+	quiet := make(chan struct{})
+	go func() {
+		defer close(quiet)
+		b.checks.Wait()
+		b.calls.wait()
+		b.handlers.Wait()
+	}()
+	select {
+	case <-quiet:
+		return nil
+	case <-ctx.Done():
+	}
+	b.calls.cut(&failure.Error{Cause: failure.Draining, Backend: b.cfg.Name, Err: errShutdown})
+	return ctx.Err()
+}

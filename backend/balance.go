@@ -1,0 +1,132 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// refusal is why an endpoint may not be used for a request.
+type refusal struct {
+	ep  *endpoint
+	err *failure.Error
+}
+
+// choose picks the endpoint for the next attempt of a request: round robin over
+// those that are up, preferably one that was not tried and is not held down. It
+// asks the gates until one permits. tried has the endpoints of earlier attempts;
+// other demands one that is not among them.
+//
+// The error is why there is none.
+func (b *Backend) choose(tried []*endpoint, other bool) (*endpoint, func(error), *failure.Error) {
+	n := len(b.endpoints)
+	start := 0
+	if n > 1 {
+		start = int(b.turn.Add(1) % uint64(n))
+	}
+	var refused []refusal
+	// The better candidates come first: rank 0 is fresh, 1 held down, 2 tried
+	// before, 3 both.
+	for rank := range 4 {
+		for i := range n {
+			ep := b.endpoints[(start+i)%n]
+			if r := b.rank(ep, tried); r != rank || other && r >= 2 {
+				continue
+			}
+			if !ep.up() {
+				continue
+			}
+			done, err := permit(ep.gate)
+			if err == nil {
+				return ep, done, nil
+			}
+			refused = append(refused, refusal{ep, b.named(ep, err)})
+		}
+	}
+	return nil, nil, b.none(refused)
+}
+
+func (b *Backend) rank(ep *endpoint, tried []*endpoint) int {
+	rank := 0
+	if ep.held(b) {
+		rank = 1
+	}
+	for _, t := range tried {
+		if t == ep {
+			return rank + 2
+		}
+	}
+	return rank
+}
+
+// permit asks a gate. Its refusal becomes a *failure.Error.
+func permit(g Gate) (func(error), *failure.Error) {
+	if g == nil {
+		return nil, nil
+	}
+	done, err := g.Allow()
+	if err != nil {
+		return nil, failure.As(err, failure.BreakerOpen)
+	}
+	return done, nil
+}
+
+func (b *Backend) named(ep *endpoint, e *failure.Error) *failure.Error {
+	c := *e
+	c.Backend, c.Endpoint = b.cfg.Name, ep.name
+	return &c
+}
+
+// none explains that no endpoint may be used: each one's reason, and the
+// earliest time at which one may be again. The reason of a lone endpoint is the
+// failure itself.
+func (b *Backend) none(refused []refusal) *failure.Error {
+	why := make([]string, 0, len(b.endpoints))
+	errs := make([]error, 0, len(refused))
+	for _, ep := range b.endpoints {
+		e := b.reason(ep, refused)
+		if len(b.endpoints) == 1 {
+			return e
+		}
+		text := e.Cause.String()
+		if e.Detail != "" {
+			text += " (" + e.Detail + ")"
+		}
+		why = append(why, ep.name+": "+text)
+		errs = append(errs, e)
+	}
+	return &failure.Error{
+		Cause: failure.NoEndpoint, Backend: b.cfg.Name, RetryAfter: soonest(refused), Err: errors.Join(errs...),
+		Detail: fmt.Sprintf("0 of %d endpoints may be used: %s", len(b.endpoints), strings.Join(why, "; ")),
+	}
+}
+
+// soonest is the earliest time that a gate promised; 0: none did.
+func soonest(refused []refusal) time.Duration {
+	var first time.Duration
+	for _, r := range refused {
+		if d := r.err.RetryAfter; d > 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	return first
+}
+
+func (b *Backend) reason(ep *endpoint, refused []refusal) *failure.Error {
+	for _, r := range refused {
+		if r.ep == ep {
+			return r.err
+		}
+	}
+	s := ep.status(b)
+	if s.Healthy {
+		return &failure.Error{Cause: failure.HeldDown, Backend: b.cfg.Name, Endpoint: ep.name, Detail: "tried already"}
+	}
+	return &failure.Error{
+		Cause: failure.EndpointDown, Backend: b.cfg.Name, Endpoint: ep.name,
+		Detail: fmt.Sprintf("since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Detail),
+	}
+}

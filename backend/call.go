@@ -1,0 +1,313 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// call is one request on its way through the backend: its attempts, one after
+// the other, and its answer.
+type call struct {
+	b  *Backend
+	w  http.ResponseWriter
+	r  *http.Request
+	rc *http.ResponseController
+
+	began   time.Time
+	upload  *upload // nil: no body
+	length  int64
+	header  http.Header // for remote endpoints; made when first needed
+	upgrade string
+	trailer string // names
+	te      bool
+	expect  bool
+	fresh   bool // the next attempt needs a fresh connection
+
+	mu      sync.Mutex // guards current and cutBy
+	current *attempt
+	cutBy   error // why the request is cut off
+
+	tried    []*endpoint
+	attempts int
+	once     [4]failure.Cause // causes that permit one retry and had it
+	nOnce    int
+	phases   failure.Timings // of the attempts that ended
+	uploaded time.Duration   // time in which the request's body was under way
+
+	status    int   // passed on to the client; 0: nothing yet
+	total     int64 // body bytes passed on
+	clientEnd clientDeadline
+}
+
+func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
+	c := &call{b: b, w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
+	c.upgrade = upgradeOf(r)
+	c.te = hasToken(r.Header["Te"], "trailers")
+	if hasBody(r) {
+		c.length = r.ContentLength
+		c.expect = hasToken(r.Header["Expect"], "100-continue")
+		c.trailer = trailerNames(r.Trailer)
+		limit := b.cfg.ReplayBody
+		if !idempotent(r.Method) && !b.multiplexed {
+			limit = 0 // never repeated once a byte of it was sent
+		}
+		c.upload = newUpload(r.Body, r.ContentLength, limit)
+	}
+	c.clientEnd.init(c.rc, r, b.cfg.ClientWrite)
+	return c
+}
+
+// run makes attempts until one is answered or no other may follow. It returns
+// the attempt with its response, from which first bytes may have been read, or
+// the failure that ends the request.
+func (c *call) run() (*attempt, *opening, *failure.Error) {
+	var last *failure.Error
+	other := false
+	for {
+		ep, gate, refused := c.b.choose(c.tried, other)
+		if refused != nil {
+			if last == nil {
+				c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: refused})
+				return nil, nil, refused
+			}
+			return nil, nil, last.With(failure.Note{Kind: failure.NotRetried, Detail: refused.Cause.String()})
+		}
+		a := c.attempt(ep, gate)
+		open, e := c.try(a)
+		if e == nil {
+			return a, open, nil
+		}
+		again, why := c.again(e)
+		if again {
+			failure.Report(c.r.Context(), e)
+		} else if why != "" {
+			e = e.With(failure.Note{Kind: failure.NotRetried, Detail: why})
+		}
+		if !again && open != nil {
+			return a, open, e // the origin's own answer: passed as sent
+		}
+		c.end(a, e, again)
+		if !again {
+			return nil, nil, e
+		}
+		if err := c.backoff(e); err != nil {
+			return nil, nil, c.complete(a, endedBy(facts{ended: err}))
+		}
+		last = e
+		other = e.Cause.Row().Retry.Endpoint == failure.RequireOther
+		c.fresh = e.Cause.Row().Retry.Fresh
+	}
+}
+
+func (c *call) attempt(ep *endpoint, gate func(error)) *attempt {
+	c.attempts++
+	c.tried = append(c.tried, ep)
+	budget := c.b.cfg.UntilHeaders
+	left := max(budget-time.Since(c.began)+c.uploaded, time.Millisecond)
+	a := c.b.start(c.r.Context(), ep, c.attempts, budget, left)
+	a.gate = gate
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = a
+	if c.cutBy != nil {
+		a.cancel(c.cutBy)
+	}
+	return a
+}
+
+// cut ends the request for a reason of this side.
+func (c *call) cut(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cutBy = cause
+	if c.current != nil {
+		c.current.cancel(cause)
+	}
+}
+
+// try makes one attempt. With an opening and a failure the origin answered, but
+// its answer says that it failed.
+func (c *call) try(a *attempt) (*opening, *failure.Error) {
+	res, err := a.exchange(c.request(a.ep), c.interim)
+	if err != nil {
+		return nil, c.complete(a, a.explain(err))
+	}
+	e, pass := c.judge(res)
+	if e != nil {
+		e = c.complete(a, e)
+		if !pass {
+			return nil, e
+		}
+		if again, _ := c.again(e); again {
+			return nil, e
+		}
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return &opening{res: res}, nil
+	}
+	open, broken := c.open(a, res, e)
+	if broken != nil {
+		return nil, broken
+	}
+	return open, e
+}
+
+// judge tells what is wrong with a response by its status: nothing, or a
+// failure. pass tells that it goes to the client all the same.
+func (c *call) judge(res *http.Response) (e *failure.Error, pass bool) {
+	status := res.StatusCode
+	switch {
+	case status == http.StatusSwitchingProtocols && c.upgrade == "":
+		return &failure.Error{Cause: failure.UpgradeFailed, Detail: "101 to a request without Upgrade"}, false
+	case status == http.StatusSwitchingProtocols && !hasToken(res.Header["Upgrade"], c.upgrade):
+		return &failure.Error{
+			Cause:  failure.UpgradeFailed,
+			Detail: fmt.Sprintf("asked for %q, switched to %.64q", c.upgrade, res.Header.Get("Upgrade")),
+		}, false
+	case status == http.StatusNotModified && !conditional(c.r.Header):
+		return &failure.Error{Cause: failure.BadValidation, Detail: "304 to a request without conditions"}, false
+	case status == http.StatusPartialContent && len(c.r.Header["Range"]) == 0:
+		return &failure.Error{Cause: failure.BadValidation, Detail: "206 to a request without Range"}, false
+	case status >= 500:
+		return &failure.Error{Cause: failure.Upstream5xx, Status: status, RetryAfter: retryAfter(res.Header, time.Now())}, true
+	case status == http.StatusTooManyRequests:
+		return &failure.Error{Cause: failure.Upstream429, Status: status, RetryAfter: retryAfter(res.Header, time.Now())}, true
+	}
+	return nil, true
+}
+
+func conditional(h http.Header) bool {
+	return len(h["If-None-Match"]) > 0 || len(h["If-Modified-Since"]) > 0 || len(h["If-Match"]) > 0 ||
+		len(h["If-Unmodified-Since"]) > 0 || len(h["If-Range"]) > 0
+}
+
+// retryAfter is the time that the origin named (RFC 9110 section 10.2.3); 0:
+// none.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := h.Get("Retry-After")
+	if v == "" {
+		return 0
+	}
+	if s, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(s) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil && t.After(now) {
+		return t.Sub(now)
+	}
+	return 0
+}
+
+// explain names the cause of an error of the attempt.
+func (a *attempt) explain(err error) *failure.Error {
+	f := facts{err: err, stage: a.stage, reused: a.reused, written: a.written.Load(), handler: a.inner != nil}
+	if a.ctx.Err() != nil {
+		f.ended = context.Cause(a.ctx)
+	}
+	if c := a.conn; c != nil {
+		f.head, f.readErr = &c.head, c.readErr
+	}
+	if c := a.h2; c != nil {
+		f.http2, f.sent = true, a.sent.Load()
+		f.goAway, f.broken = c.wire.goAway.Load(), c.wire.broken.Load()
+		if s := c.wire.notH2.Load(); s != nil {
+			f.garbage = *s
+		}
+	}
+	return classify(f)
+}
+
+// complete adds what the call knows to a failure of its attempt.
+func (c *call) complete(a *attempt, e *failure.Error) *failure.Error {
+	e.Backend, e.Endpoint = c.b.cfg.Name, a.ep.name
+	e.Attempts = c.attempts
+	e.RequestWritten = a.written.Load()
+	e.Phases = a.at.timings(a.stage, time.Now())
+	e.Phases.Add(c.phases)
+	return e
+}
+
+// end is the end of an attempt: it is counted, reported and its connection
+// given back or closed.
+func (c *call) end(a *attempt, e *failure.Error, again bool) {
+	if a.finished {
+		return
+	}
+	phases := a.at.timings(a.stage, time.Now())
+	c.phases.Add(phases)
+	c.uploaded += time.Duration(a.watch.added.Load()) * time.Microsecond
+	if e != nil {
+		a.ep.hold(c.b, e.Cause)
+	}
+	a.finish(e)
+	ev := Event{
+		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,
+	}
+	if a.res != nil {
+		ev.Status = a.res.StatusCode
+	}
+	c.b.observe(c.r.Context(), ev)
+}
+
+// again decides about another attempt. why is the reason where the row of the
+// cause would permit one.
+func (c *call) again(e *failure.Error) (ok bool, why string) {
+	return mayRetry(e, retryFacts{
+		method: c.r.Method, attempts: c.attempts, limit: c.b.cfg.Retries, replayable: c.upload.replayable(),
+		begun: c.status != 0, once: c.once[:c.nOnce], others: c.b.untried(c.tried), lone: len(c.b.endpoints) == 1,
+	})
+}
+
+// backoff waits before another attempt at an endpoint that failed a moment ago.
+// The error is why the request ended meanwhile.
+func (c *call) backoff(e *failure.Error) error {
+	retry := e.Cause.Row().Retry
+	if retry.Once && c.nOnce < len(c.once) {
+		c.once[c.nOnce] = e.Cause
+		c.nOnce++
+	}
+	if c.b.untried(c.tried) || retry.Fresh {
+		return nil
+	}
+	d := backoffFor(c.attempts)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.r.Context().Done():
+		return context.Cause(c.r.Context())
+	}
+	c.phases[failure.PhaseBackoff] += d
+	return nil
+}
+
+// interim passes an informational response on. The header map keeps nothing of
+// it.
+func (c *call) interim(res *http.Response) {
+	if c.status != 0 || !c.r.ProtoAtLeast(1, 1) || res.StatusCode == http.StatusContinue {
+		return
+	}
+	h := c.w.Header()
+	passed := make(http.Header, len(res.Header))
+	endToEnd(passed, res.Header, false)
+	before := make(http.Header, len(passed))
+	for name, values := range passed {
+		if have, ok := h[name]; ok {
+			before[name] = have
+		}
+		h[name] = values
+	}
+	c.w.WriteHeader(res.StatusCode)
+	for name := range passed {
+		if have, ok := before[name]; ok {
+			h[name] = have
+		} else {
+			delete(h, name)
+		}
+	}
+}

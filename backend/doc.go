@@ -1,0 +1,47 @@
+// Package backend reaches an origin, remote (a URL) or in-process (an
+// http.Handler), and says exactly why it could not.
+//
+// A [Backend] is one named service with one or more endpoints. It is an
+// http.Handler: give it the requests that the service is to answer.
+//
+//	origin, err := backend.New(backend.Config{
+//		Endpoints: []backend.Endpoint{{URL: "http://10.0.0.1:8080"}, {URL: "http://10.0.0.2:8080"}},
+//	})
+//
+// # One engine
+//
+// Every request goes through the same loop, whatever its endpoint is: pick an
+// endpoint, ask its gate, attempt, classify, and either answer or try again.
+// Whether a failed attempt may be repeated is decided by the row of its cause
+// ([failure.Cause.Row]) and by nothing else.
+//
+// HTTP/1 connections are driven by this package itself, on the goroutine of the
+// request: resolving, connecting, the TLS handshake, writing and reading happen
+// under one timer whose phase is always known, so that every error has a typed
+// cause and nothing is retried, buffered or decompressed out of sight. HTTP/2
+// (negotiated over TLS, or h2c:// by prior knowledge) uses the connection type
+// of net/http, [net/http.ClientConn], on connections that this package dialled.
+//
+// # What HTTP/2 can't tell
+//
+// The HTTP/2 implementation hides a few facts: the largest field of a header
+// section that is too large, and a stall in the middle of one
+// ([Config.HeaderStall] is part of [Config.FirstByte] there). Its requests can't be upgraded: an upgrade to an
+// https endpoint takes an HTTP/1 connection, one to an h2c endpoint fails with
+// upgrade_failed.
+//
+// # What is forwarded
+//
+// To a remote endpoint a request goes as RFC 9110 section 7.6 demands of an
+// intermediary: fields of one hop are removed, Via and CDN-Loop name this
+// backend (a request that already carries the name ends as loop), and
+// X-Forwarded-For, -Host and -Proto say whom it came from. What the client
+// claimed in them is dropped unless [Config.TrustForwarded] says otherwise.
+// Bodies are never buffered beyond what a repetition may need
+// ([Config.ReplayBody]); responses are flushed whenever the backend pauses.
+// An in-process endpoint gets the request as it came.
+//
+// A response that breaks after its header went out is never completed: the
+// failure is reported with the note after_headers and the connection aborted
+// by panicking http.ErrAbortHandler.
+package backend

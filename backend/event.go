@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// Event is something that happened in a backend. Which fields are set depends
+// on Kind.
+type Event struct {
+	Kind EventKind
+	// Backend and Endpoint are names as configured. Endpoint is "" where no
+	// endpoint was picked.
+	Backend, Endpoint string
+	// Attempt counts from 1; 0 if the request ended without any.
+	Attempt int
+	// Status is what the endpoint answered; 0 if it did not.
+	Status int
+	// Failure is why the attempt failed, an answer of 500 or above or 429
+	// included; nil if it was answered.
+	Failure *failure.Error
+	// Phases is where the attempt's time went.
+	Phases failure.Timings
+	// Reused tells that the connection had carried a request before.
+	Reused bool
+	// Retry tells that another attempt follows.
+	Retry bool
+	// Healthy is the endpoint's new state (HealthChanged).
+	Healthy bool
+	// Detail has the facts: the check's last result (HealthChanged), what ended
+	// a tunnel and how much it carried (TunnelClosed).
+	Detail string
+}
+
+// EventKind tells events apart.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	// AttemptDone ends every attempt, when its response was passed on whole or
+	// it failed. Of a request that ended without an attempt there is one, with
+	// Attempt 0.
+	AttemptDone EventKind = iota + 1
+	// HealthChanged is an endpoint that its active check took up or down.
+	HealthChanged
+	// TunnelClosed is the end of an upgraded connection.
+	TunnelClosed
+)
+
+// String returns the kind's name, for instance "attempt_done".
+func (k EventKind) String() string {
+	switch k {
+	case AttemptDone:
+		return "attempt_done"
+	case HealthChanged:
+		return "health_changed"
+	case TunnelClosed:
+		return "tunnel_closed"
+	}
+	return "event(?)"
+}
+
+// EndpointStatus is the state of an endpoint at one moment.
+type EndpointStatus struct {
+	Name string
+	// Healthy tells that the active check, if there is one, has not taken the
+	// endpoint down.
+	Healthy bool
+	// Reason is why it is not used, or used only where nothing else is:
+	// endpoint_down, held_down; 0 if it is.
+	Reason failure.Cause
+	// Detail is the result of the last active check, or the reason's facts.
+	Detail string
+	// InFlight counts requests that the endpoint is working on, a handler's
+	// that did not return although it was given up included.
+	InFlight int
+	// Since is when Healthy last changed.
+	Since time.Time
+}

@@ -1,0 +1,171 @@
+package backend
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// h1conn is one HTTP/1 connection. It carries one exchange at a time and is
+// driven by the goroutine of the request; only a request's body is written by
+// another one.
+type h1conn struct {
+	raw  net.Conn // TCP
+	conn net.Conn // raw, or TLS on it
+	br   *bufio.Reader
+	bw   *bufio.Writer
+	head headScan
+
+	used      int // exchanges begun
+	idleSince time.Time
+
+	// Of the exchange that is under way:
+	a       *attempt
+	stop    func() bool // ends the watching of the attempt's context
+	writer  *bodyWriter // nil where the request has no body
+	readErr error       // what reading the connection ended with
+}
+
+func newH1(raw, conn net.Conn, maxHeader int64) *h1conn {
+	c := &h1conn{raw: raw, conn: conn}
+	c.br = bufio.NewReaderSize(readTap{c}, 4096)
+	c.bw = bufio.NewWriterSize(conn, 4096)
+	c.head.limit = maxHeader
+	return c
+}
+
+// longAgo as a deadline ends blocked reads and writes at once.
+var longAgo = time.Unix(1, 0)
+
+// readTap is where the bytes of a connection come in: it watches header
+// sections on their way to the parser and moves the attempt's timer along.
+type readTap struct{ c *h1conn }
+
+func (t readTap) Read(p []byte) (int, error) {
+	c := t.c
+	n, err := c.conn.Read(p)
+	if err != nil {
+		c.readErr = err
+	}
+	if n == 0 || c.head.done {
+		return n, err
+	}
+	began, interim := c.head.started, c.head.interim
+	if scanErr := c.head.feed(p[:n]); scanErr != nil {
+		c.readErr = scanErr
+		return 0, scanErr
+	}
+	switch {
+	case c.head.done || c.head.started && (!began || c.head.interim != interim):
+		c.a.headersBegan()
+	case !c.head.started: // an informational response came whole
+		c.a.awaitFirstByte()
+	}
+	return n, err
+}
+
+// roundTrip sends the request and reads up to the end of the final header
+// section. What came in between is given to interim.
+func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response)) (*http.Response, error) {
+	c.a, c.writer, c.readErr = a, nil, nil
+	c.used++
+	c.head.reset()
+	c.stop = context.AfterFunc(a.ctx, func() { _ = c.conn.SetDeadline(longAgo) })
+
+	a.stage = phaseWrite
+	if !a.watch.enter(phaseWrite) {
+		return nil, a.ctx.Err()
+	}
+	writeErr := out.writeHead(c.bw)
+	if writeErr == nil {
+		writeErr = c.bw.Flush()
+	}
+	switch {
+	case writeErr != nil:
+		// The answer may have come before the connection was closed.
+		a.awaitFirstByte()
+	case out.body == nil:
+		a.requestWritten()
+	default:
+		c.writer = newBodyWriter(a, out, c.conn)
+		go c.writer.run()
+	}
+
+	a.stage = phaseFirstByte
+	for {
+		res, err := http.ReadResponse(c.br, out.http)
+		if err != nil {
+			if writeErr != nil && !c.head.started {
+				err = errors.Join(writeErr, err)
+			}
+			return nil, err
+		}
+		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+			c.endOfHead(res)
+			return res, nil
+		}
+		if res.StatusCode == http.StatusContinue {
+			if c.writer != nil {
+				c.writer.proceed(true)
+			}
+			continue
+		}
+		interim(res)
+	}
+}
+
+// endOfHead is reached with the final header section.
+func (c *h1conn) endOfHead(res *http.Response) {
+	c.head.done = true
+	c.a.headersEnded()
+	if c.writer != nil {
+		// Who answers without asking for the body does not want it.
+		c.writer.proceed(false)
+	}
+}
+
+// dry tells whether more of the response has to be waited for.
+func (c *h1conn) dry() bool { return c.br.Buffered() == 0 }
+
+// release ends the exchange and tells whether the connection may carry another
+// one: the response was read whole and nothing follows it, the request was sent
+// whole, and nobody interrupted.
+func (c *h1conn) release(whole bool, res *http.Response) bool {
+	reusable := whole && res != nil && !res.Close && !c.head.conflict && c.readErr == nil && c.br.Buffered() == 0
+	if c.writer != nil && !c.writer.sent() {
+		reusable = false
+	}
+	if !c.stop() {
+		reusable = false
+	}
+	if !reusable {
+		c.close()
+	}
+	c.a, c.writer = nil, nil
+	return reusable
+}
+
+// detach gives the connection away for a tunnel. What was read ahead comes
+// first from the reader.
+func (c *h1conn) detach() (net.Conn, io.Reader, bool) {
+	if !c.stop() {
+		return nil, nil, false
+	}
+	c.a = nil
+	if n := c.br.Buffered(); n > 0 {
+		ahead, _ := c.br.Peek(n)
+		return c.conn, io.MultiReader(bytes.NewReader(bytes.Clone(ahead)), c.conn), true
+	}
+	return c.conn, c.conn, true
+}
+
+func (c *h1conn) close() {
+	// A TLS close would wait for a peer that does not read; the end of the
+	// message was told by the protocol.
+	c.raw.Close()
+}

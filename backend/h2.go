@@ -1,0 +1,267 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// http2Pings is how long an HTTP/2 connection may be silent before its peer is
+// asked for a sign of life, and how long the answer may take.
+const (
+	http2PingAfter = 10 * time.Second
+	http2PingWait  = 5 * time.Second
+)
+
+// newTransport makes the HTTP/2 side of net/http. It speaks by prior knowledge
+// on connections that it is handed: what TLS negotiated was decided when they
+// were dialled.
+func newTransport(cfg Config) *http.Transport {
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, ok := ctx.Value(handedKey{}).(net.Conn)
+			if !ok {
+				return nil, errors.New("backend: no connection was handed over")
+			}
+			return conn, nil
+		},
+		DisableCompression:     true,
+		ExpectContinueTimeout:  continueWait,
+		MaxResponseHeaderBytes: cfg.MaxHeaderBytes,
+		Protocols:              new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  http2PingAfter,
+			PingTimeout:      http2PingWait,
+			WriteByteTimeout: cfg.Write,
+		},
+	}
+	t.Protocols.SetUnencryptedHTTP2(true)
+	return t
+}
+
+type handedKey struct{}
+
+// h2conn is one HTTP/2 connection.
+type h2conn struct {
+	cc    *http.ClientConn
+	wire  *frameTap
+	since atomic.Int64 // when it last became idle, in ns; it may be busy again
+	once  bool         // it is not to be used twice
+
+	mu      sync.Mutex // guards what follows
+	streams int
+	retired bool
+}
+
+func (b *Backend) newH2(ctx context.Context, conn net.Conn) (*h2conn, error) {
+	wire := &frameTap{Conn: conn}
+	cc, err := b.http2.NewClientConn(context.WithValue(ctx, handedKey{}, net.Conn(wire)), "http", "handed:80")
+	if err != nil {
+		return nil, err
+	}
+	c := &h2conn{cc: cc, wire: wire, once: b.cfg.IdleConn <= 0}
+	c.since.Store(time.Now().UnixNano())
+	return c, nil
+}
+
+// negotiated is the protocol that the handshake chose; "" without TLS.
+func negotiated(conn net.Conn) string {
+	if tc, ok := conn.(*tls.Conn); ok {
+		return tc.ConnectionState().NegotiatedProtocol
+	}
+	return ""
+}
+
+// reserve takes one of the connection's streams.
+func (c *h2conn) reserve() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired || c.once && c.streams > 0 || c.cc.Reserve() != nil {
+		return false
+	}
+	c.streams++
+	return true
+}
+
+// release gives the stream back.
+func (c *h2conn) release(a *attempt) {
+	if a.res != nil {
+		a.res.Body.Close()
+	}
+	c.since.Store(time.Now().UnixNano())
+	c.mu.Lock()
+	c.streams--
+	last := c.streams == 0 && (c.retired || c.once || c.cc.Err() != nil)
+	c.mu.Unlock()
+	if last {
+		c.cc.Close()
+	}
+}
+
+// retire has the connection closed as soon as no request needs it.
+func (c *h2conn) retire() {
+	c.mu.Lock()
+	c.retired = true
+	last := c.streams == 0
+	c.mu.Unlock()
+	if last {
+		c.cc.Close()
+	}
+}
+
+// gone tells that no further request can use the connection. One that was told
+// to go away finishes its requests.
+func (c *h2conn) gone() bool {
+	if c.cc.Err() != nil {
+		return true
+	}
+	if c.wire.goAway.Load() {
+		c.retire()
+		return true
+	}
+	return false
+}
+
+func (c *h2conn) idleFor(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams > 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, c.since.Load()))
+}
+
+// roundTrip sends the request and reads up to the final header section.
+func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response)) (*http.Response, error) {
+	a.stage = phaseWrite
+	if !a.watch.enter(phaseWrite) {
+		c.cc.Release()
+		return nil, a.ctx.Err()
+	}
+	informed := make(chan *http.Response) // on the connection's goroutine; handed to ours
+	over := make(chan struct{})
+	trace := &httptrace.ClientTrace{
+		WroteHeaders: func() { a.sent.Store(true) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				a.requestWritten()
+			}
+		},
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			res := &http.Response{StatusCode: code, Header: http.Header(header)}
+			select {
+			case informed <- res:
+			case <-over:
+			}
+			return nil
+		},
+	}
+	req := out.http.WithContext(httptrace.WithClientTrace(a.ctx, trace))
+	req.Body, req.ContentLength = nil, 0
+	if out.body != nil {
+		req.Body, req.ContentLength = &meteredBody{a: a, src: out.body}, out.length
+	}
+	if out.te {
+		req.Header = req.Header.Clone()
+		req.Header.Set("Te", "trailers")
+	}
+	if out.expect && out.body != nil {
+		req.Header = req.Header.Clone()
+		req.Header.Set("Expect", "100-continue")
+	}
+
+	type answer struct {
+		res *http.Response
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		res, err := c.cc.RoundTrip(req)
+		answers <- answer{res, err}
+	}()
+	defer close(over)
+	seen := 0
+	for {
+		select {
+		case res := <-informed:
+			a.headersBegan()
+			if seen++; seen > maxInterim {
+				a.cancel(errInterim)
+			}
+			if res.StatusCode != http.StatusContinue {
+				interim(res)
+			}
+			a.awaitFirstByte()
+		case ans := <-answers:
+			if ans.err == nil {
+				a.headersEnded()
+			}
+			return ans.res, ans.err
+		}
+	}
+}
+
+// frameTap watches the frames that come in for what the HTTP/2 implementation
+// does not tell by type: that the peer is going away, and that it does not
+// speak HTTP/2 at all.
+type frameTap struct {
+	net.Conn
+	scan   frameScan
+	goAway atomic.Bool
+	broken atomic.Bool // the connection ended
+	notH2  atomic.Pointer[string]
+}
+
+func (t *frameTap) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if n > 0 {
+		t.scan.feed(p[:n])
+		if t.scan.goAway {
+			t.goAway.Store(true)
+		}
+		if t.scan.garbage && t.notH2.Load() == nil {
+			s := t.scan.excerpt()
+			t.notH2.Store(&s)
+		}
+	}
+	if err != nil {
+		t.broken.Store(true)
+	}
+	return n, err
+}
+
+// streamError has the shape of net/http's HTTP/2 stream error, which copies
+// itself into it (errors.As).
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "HTTP/2 stream error" }
+
+// HTTP/2 error codes (RFC 9113 section 7).
+const (
+	codeProtocol      = 0x1
+	codeRefusedStream = 0x7
+	codeHTTP11        = 0xd
+)
+
+// isGoAwayError recognizes the error of a stream that a departing peer had
+// accepted, by its shape: the type is not exported.
+func isGoAwayError(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if v := reflect.ValueOf(err); v.Kind() == reflect.Struct && v.FieldByName("LastStreamID").IsValid() {
+			return true
+		}
+	}
+	return false
+}

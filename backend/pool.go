@@ -1,0 +1,270 @@
+package backend
+
+import (
+	"sync"
+	"time"
+)
+
+// wish is what an attempt asks of a connection.
+type wish struct {
+	upgrade bool // HTTP/1
+	fresh   bool // not used before
+	young   bool // fresh or just used: the request must not meet a backend that is closing
+}
+
+// justUsed is how long a connection may have been idle for a request that can't
+// be repeated.
+const justUsed = 250 * time.Millisecond
+
+// maxIdle bounds the idle connections of an endpoint.
+const maxIdle = 256
+
+// pool holds the connections of one endpoint: HTTP/1 ones while they are idle,
+// the last used first, and HTTP/2 ones while they live.
+type pool struct {
+	b  *Backend
+	ep *endpoint
+
+	mu     sync.Mutex // guards what follows
+	idle   []*h1conn  // the oldest first
+	multi  []*h2conn
+	speaks protocol
+	closed bool
+	reaper *time.Timer
+
+	dialling chan struct{} // holds a token while an HTTP/2 connection is made
+}
+
+// protocol is what the endpoint spoke when it was last dialled.
+type protocol uint8
+
+const (
+	unknown protocol = iota
+	http1
+	http2
+)
+
+func newPool(b *Backend, ep *endpoint) *pool {
+	p := &pool{b: b, ep: ep, dialling: make(chan struct{}, 1)}
+	if ep.h2c {
+		p.speaks = http2
+	}
+	return p
+}
+
+// acquire gives the attempt a connection: its conn or its h2 is set. The error
+// is one of dialling.
+func (p *pool) acquire(a *attempt, w wish) error {
+	if p.reuse(a, w) {
+		return nil
+	}
+	if w.upgrade || !p.speaksHTTP2() {
+		return p.dial(a, w)
+	}
+	// One connection is for many requests: they wait for it together.
+	a.stage = phaseConnect
+	if !a.watch.enter(phaseConnect) {
+		return a.ctx.Err()
+	}
+	select {
+	case p.dialling <- struct{}{}:
+	case <-a.ctx.Done():
+		return a.ctx.Err()
+	}
+	defer func() { <-p.dialling }()
+	if p.reuse(a, w) {
+		return nil
+	}
+	return p.dial(a, w)
+}
+
+func (p *pool) speaksHTTP2() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.speaks == http2
+}
+
+// reuse looks for a connection that is there already.
+func (p *pool) reuse(a *attempt, w wish) bool {
+	if w.fresh {
+		return false
+	}
+	if !w.upgrade && p.reuseMulti(a) {
+		return true
+	}
+	now := time.Now()
+	for {
+		c := p.pop(now, w.young)
+		if c == nil {
+			return false
+		}
+		if alive(c.raw) {
+			a.conn, a.reused = c, true
+			return true
+		}
+		c.close()
+	}
+}
+
+func (p *pool) reuseMulti(a *attempt) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := 0; i < len(p.multi); {
+		c := p.multi[i]
+		if c.gone() {
+			p.multi = append(p.multi[:i], p.multi[i+1:]...)
+			continue
+		}
+		if c.reserve() {
+			a.h2, a.reused = c, true
+			return true
+		}
+		i++
+	}
+	return false
+}
+
+// pop takes the connection that was used last, if it is young enough.
+func (p *pool) pop(now time.Time, young bool) *h1conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	age := now.Sub(c.idleSince)
+	if age >= p.b.cfg.IdleConn || young && age >= justUsed {
+		return nil // the reaper has the old ones, others may have the rest
+	}
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	return c
+}
+
+// put takes an HTTP/1 connection back.
+func (p *pool) put(c *h1conn, now time.Time) {
+	c.idleSince = now
+	p.mu.Lock()
+	drop := p.closed || p.b.cfg.IdleConn <= 0
+	var oldest *h1conn
+	if !drop {
+		if len(p.idle) >= maxIdle {
+			oldest = p.idle[0]
+			p.idle = append(p.idle[:0], p.idle[1:]...)
+		}
+		p.idle = append(p.idle, c)
+		p.reapLater()
+	}
+	p.mu.Unlock()
+	if drop {
+		c.close()
+	}
+	if oldest != nil {
+		oldest.close()
+	}
+}
+
+// dial makes a connection. The attempt's stage tells where it failed.
+func (p *pool) dial(a *attempt, w wish) error {
+	if p.ep.h2c && w.upgrade {
+		return errUpgradeOverHTTP2
+	}
+	raw, conn, err := a.dial(w.upgrade)
+	if err != nil {
+		return err
+	}
+	if !p.ep.h2c && negotiated(conn) != "h2" {
+		p.learn(http1)
+		a.conn = newH1(raw, conn, p.b.cfg.MaxHeaderBytes)
+		return nil
+	}
+	c, err := p.b.newH2(a.ctx, conn)
+	if err != nil {
+		raw.Close()
+		return err
+	}
+	c.reserve()
+	a.h2 = c
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.speaks = http2
+	if p.closed {
+		c.retire()
+		return nil
+	}
+	p.multi = append(p.multi, c)
+	p.reapLater()
+	return nil
+}
+
+func (p *pool) learn(proto protocol) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.speaks = proto
+}
+
+// reapLater requires that mu is held.
+func (p *pool) reapLater() {
+	if p.reaper == nil && p.b.cfg.IdleConn > 0 {
+		p.reaper = time.AfterFunc(p.b.cfg.IdleConn, p.reap)
+	}
+}
+
+// reap closes what has been idle for too long.
+func (p *pool) reap() {
+	now := time.Now()
+	limit := p.b.cfg.IdleConn
+	p.mu.Lock()
+	n := 0
+	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= limit {
+		n++
+	}
+	old := append([]*h1conn(nil), p.idle[:n]...)
+	p.idle = append(p.idle[:0], p.idle[n:]...)
+	var oldMulti []*h2conn
+	kept := p.multi[:0]
+	for _, c := range p.multi {
+		if c.gone() || c.idleFor(now) >= limit {
+			oldMulti = append(oldMulti, c)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	clear(p.multi[len(kept):])
+	p.multi = kept
+	p.reaper = nil
+	if !p.closed && len(p.idle)+len(p.multi) > 0 {
+		wait := limit / 2
+		if len(p.idle) > 0 {
+			wait = min(limit, max(limit-now.Sub(p.idle[0].idleSince), time.Millisecond))
+		}
+		p.reaper = time.AfterFunc(wait, p.reap)
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.close()
+	}
+	for _, c := range oldMulti {
+		c.retire()
+	}
+}
+
+// close ends all idle connections, and the others as they become idle.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	idle, multi := p.idle, p.multi
+	p.idle, p.multi = nil, nil
+	if p.reaper != nil {
+		p.reaper.Stop()
+		p.reaper = nil
+	}
+	p.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+	for _, c := range multi {
+		c.retire()
+	}
+}

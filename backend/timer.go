@@ -1,0 +1,210 @@
+package backend
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// phase is what an attempt waits for. It decides which limit applies and what
+// it means when that is exceeded.
+type phase uint8
+
+const (
+	phaseOff       phase = iota // nothing is waited for
+	phaseResolve                // name resolution
+	phaseConnect                // TCP connect
+	phaseTLS                    // TLS handshake
+	phaseUpload                 // the request is under way, its next bytes awaited from the client
+	phaseWrite                  // the request is under way, the backend has to take it
+	phaseFirstByte              // the request was sent, an answer is awaited
+	phaseHeaders                // the header section has begun
+	phaseBody                   // a Read of the body is blocked
+	phaseFired                  // a limit was exceeded; the last phase there is
+)
+
+var phaseNames = [...]string{"off", "resolve", "connect", "tls", "upload", "write", "first byte", "headers", "body", "fired"}
+
+func (p phase) String() string { return phaseNames[p] }
+
+// timeoutError is the cause that an attempt's context is cancelled with when
+// its timer fires.
+type timeoutError struct {
+	phase phase         // what was waited for
+	limit time.Duration // how long
+	total bool          // it was the budget until the final headers
+}
+
+func (e *timeoutError) Error() string {
+	if e.total {
+		return fmt.Sprintf("backend: no final headers within %v", e.limit)
+	}
+	return fmt.Sprintf("backend: %v: nothing within %v", e.phase, e.limit)
+}
+
+// Timeout makes it a net.Error's kind of timeout.
+func (e *timeoutError) Timeout() bool { return true }
+
+// watch is the one timer of an attempt. Its word holds the phase and its
+// deadline; moving from phase to phase is a store. Firing is a compare-and-swap
+// from exactly the word that is due, so a late timer never kills a phase that
+// was left in time.
+//
+// The runtime timer is only touched where it would fire too late: a deadline
+// that moves further away is found out when it fires.
+//
+//	arm                         timer goroutine
+//	1 store word                a store next = 0
+//	2 load next                 b load word
+//
+// Whatever the interleaving, either 2 sees the 0 of a and sets the timer, or b
+// sees the word of 1 and does.
+type watch struct {
+	word   atomic.Uint64 // deadline in µs since base << 8 | budgetBit | phase
+	next   atomic.Int64  // when the runtime timer fires; 0: it is not set
+	total  atomic.Int64  // deadline of everything until the final headers; 0: none
+	added  atomic.Int64  // what the budget was extended by, in µs
+	timer  *time.Timer
+	base   time.Time
+	budget time.Duration             // what total was computed from
+	limits func(phase) time.Duration // 0: none
+	fire   func(*timeoutError)
+}
+
+const (
+	phaseMask = 0x7f
+	budgetBit = 0x80      // the deadline is the budget's
+	maxTick   = 1<<55 - 1 // deadlines fit the bits that a word has for them
+)
+
+func (w *watch) now() int64 { return int64(time.Since(w.base) / time.Microsecond) }
+
+// begin starts the watch with nothing to wait for. fire runs on a goroutine of
+// its own, at most once.
+func (w *watch) begin(now time.Time, limits func(phase) time.Duration, fire func(*timeoutError)) {
+	// The base lies in the past, so that no deadline is 0.
+	w.base, w.limits, w.fire = now.Add(-time.Millisecond), limits, fire
+	w.timer = time.AfterFunc(time.Hour, w.tick)
+}
+
+// until sets the budget until the final headers, of which left remains; a zero
+// budget is none.
+func (w *watch) until(budget, left time.Duration) {
+	w.budget = budget
+	if budget > 0 {
+		w.total.Store(max(1, w.now()+int64(left/time.Microsecond)))
+	}
+}
+
+// extend moves the end of the budget by d.
+func (w *watch) extend(d time.Duration) {
+	w.added.Add(int64(d / time.Microsecond))
+	if w.budget > 0 {
+		w.total.Add(int64(d / time.Microsecond))
+	}
+}
+
+func (w *watch) phase() phase { return phase(w.word.Load() & phaseMask) }
+
+func (w *watch) fired() bool { return w.phase() == phaseFired }
+
+// wordFor is the word for p, entered now. The budget does not run while the
+// body of the request or of the response is under way.
+func (w *watch) wordFor(p phase) uint64 {
+	if p == phaseOff {
+		return uint64(phaseOff)
+	}
+	now := w.now()
+	var at int64
+	word := uint64(p)
+	if d := w.limits(p); d > 0 {
+		at = now + max(1, int64(d/time.Microsecond))
+	}
+	if p != phaseUpload && p != phaseWrite && p != phaseBody {
+		if total := w.total.Load(); total != 0 && (at == 0 || total < at) {
+			at = total
+			word |= budgetBit
+		}
+	}
+	return uint64(min(at, maxTick))<<8 | word
+}
+
+// enter moves to p, whatever the phase is, and reports whether it could: it
+// can't once the timer has fired.
+func (w *watch) enter(p phase) bool {
+	word := w.wordFor(p)
+	for {
+		old := w.word.Load()
+		if phase(old&phaseMask) == phaseFired {
+			return false
+		}
+		if w.word.CompareAndSwap(old, word) {
+			w.schedule(int64(word >> 8))
+			return true
+		}
+	}
+}
+
+// shift moves to p only from the phases of the request's way out: they belong
+// to whoever writes the request, the others to whoever reads the response.
+func (w *watch) shift(p phase) {
+	word := w.wordFor(p)
+	for {
+		old := w.word.Load()
+		if from := phase(old & phaseMask); from != phaseUpload && from != phaseWrite {
+			return
+		}
+		if w.word.CompareAndSwap(old, word) {
+			w.schedule(int64(word >> 8))
+			return
+		}
+	}
+}
+
+// schedule makes sure that the runtime timer fires at the latest at the tick.
+func (w *watch) schedule(at int64) {
+	if at == 0 {
+		return
+	}
+	for {
+		next := w.next.Load()
+		if next != 0 && next <= at {
+			return
+		}
+		if w.next.CompareAndSwap(next, at) {
+			break
+		}
+	}
+	w.timer.Reset(time.Duration(max(0, at-w.now())) * time.Microsecond)
+}
+
+// tick runs when the runtime timer fires.
+func (w *watch) tick() {
+	w.next.Store(0)
+	for {
+		old := w.word.Load()
+		p, at := phase(old&phaseMask), int64(old>>8)
+		if p == phaseFired || at == 0 {
+			return
+		}
+		if at > w.now() {
+			w.schedule(at)
+			return
+		}
+		if w.word.CompareAndSwap(old, uint64(phaseFired)) {
+			e := &timeoutError{phase: p, limit: w.limits(p)}
+			if old&budgetBit != 0 {
+				e.total, e.limit = true, w.budget
+			}
+			w.fire(e)
+			return
+		}
+	}
+}
+
+// end stops the watch for good, unless it has fired.
+func (w *watch) end() bool {
+	ok := w.enter(phaseOff)
+	w.timer.Stop()
+	return ok
+}
