@@ -82,9 +82,9 @@ func New(cfg Config) (*Breaker, error) {
 // http.ErrAbortHandler are neutral and all others failures. Only the first call
 // of done counts. It may come from any goroutine, at any time.
 //
-// Who streams long answers calls done(nil) when the final header section came:
-// a trial that is not done within TrialTimeout, and any call that is not done
-// within a positive SlowCall, has failed by then.
+// A trial that is not done within TrialTimeout has failed by then, and so has any
+// call that is not done within a positive SlowCall. Who makes calls whose answers
+// may stream for long uses [Breaker.AllowCall].
 //
 // The error of a refusal is a *[failure.Error] with the cause breaker_open that
 // matches [ErrOpen]. Its RetryAfter is the time until trials are let through, 0
@@ -97,6 +97,35 @@ func (b *Breaker) Allow() (done func(error), err error) {
 		return nil, refusal.err
 	}
 	return func(err error) { c.settle(ctx, b.judgeError(err)) }, nil
+}
+
+// AllowCall is Allow for calls whose answers may be long. answered is called when
+// the final header section came, unless that is a failure, for which done is
+// called at once. From then on the call is not hung: while half-open it has
+// succeeded, otherwise it succeeds at SlowCall or when it is done, if it does not
+// fail before. Not calling answered makes no difference to done.
+func (b *Breaker) AllowCall() (answered func(), done func(error), err error) {
+	c := new(call)
+	ctx := context.Background()
+	if refusal := b.admit(ctx, c, b.hung()); refusal != nil {
+		b.refused(ctx, refusal)
+		return nil, nil, refusal.err
+	}
+	answered = func() {
+		c.answered.Store(true)
+		if c.trial != nil {
+			c.settle(ctx, verdict{outcome: succeeded})
+		}
+	}
+	return answered, func(err error) { c.settle(ctx, b.judgeError(err)) }, nil
+}
+
+// hung is SlowCall where it is known whether a call was answered.
+func (b *Breaker) hung() time.Duration {
+	if b.cfg.SlowCall == 0 {
+		return hungAfter
+	}
+	return b.cfg.SlowCall
 }
 
 // refusal is a *failure.Error and the phase that it came of.

@@ -46,7 +46,7 @@ type Config struct {
 	// A positive SlowCall must be shorter than half of Window, so that the slow
 	// calls that are counted are of the same time as the quick ones beside
 	// them. With [Breaker.Allow], where nobody tells of the answer, it is the
-	// time until done is called.
+	// time until done is called; not so with [Breaker.AllowCall].
 	//
 	// 0 judges nothing for being slow, only for being hung: it is 60 s, longer
 	// than working backends take to begin an answer, and does not apply to

@@ -31,5 +31,6 @@
 //
 // [Breaker.Handler] wraps any handler. [Breaker.Allow] is the decision alone;
 // it has the form of the gate that the backend package asks before it uses an
-// endpoint.
+// endpoint. [Breaker.AllowCall] also learns when a call was answered, which
+// Handler sees by itself.
 package breaker

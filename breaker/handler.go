@@ -23,10 +23,7 @@ import (
 // nothing was reported. A client that left is neutral. An upgraded connection
 // (101 or a hijack) counts as answered.
 func (b *Breaker) Handler(next http.Handler) http.Handler {
-	slow := b.cfg.SlowCall
-	if slow == 0 {
-		slow = hungAfter
-	}
+	slow := b.hung()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := new(exchange)
 		if refusal := b.admit(r.Context(), &x.call, slow); refusal != nil {

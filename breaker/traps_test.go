@@ -160,6 +160,69 @@ func TestHungCallsTrip(t *testing.T) {
 	})
 }
 
+// A stream that was answered in time is no hung call, and as a trial it is a
+// success at its headers.
+func TestAllowCall(t *testing.T) {
+	tests := []struct {
+		name     string
+		cfg      Config
+		answered bool
+		after    time.Duration
+		want     State
+	}{
+		{"stream at SlowCall", Config{SlowCall: 4 * time.Second}, true, 4 * time.Second, State{Requests: 1}},
+		{"stream before SlowCall", Config{SlowCall: 4 * time.Second}, true, 3 * time.Second, State{}},
+		{"hung at SlowCall", Config{SlowCall: 4 * time.Second}, false, 4 * time.Second, State{Requests: 1, Failures: 1}},
+		{"slow by default", Config{}, false, 59 * time.Second, State{}},
+		{"hung by default", Config{}, false, 60 * time.Second, State{Requests: 1, Failures: 1}},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBreaker(t, tt.cfg)
+			answered, done, err := b.AllowCall()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.answered {
+				answered()
+			}
+			time.Sleep(tt.after)
+			synctest.Wait()
+			if s := b.State(); s.Requests != tt.want.Requests || s.Failures != tt.want.Failures {
+				t.Errorf("%s: State() = %+v, want %d of %d failed", tt.name, s, tt.want.Failures, tt.want.Requests)
+			}
+			done(nil)
+			if s := b.State(); s.Requests != 1 || s.Failures != tt.want.Failures {
+				t.Errorf("%s, done: State() = %+v, want one verdict", tt.name, s)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(t, Config{MinVolume: 1, Trials: 1})
+		answered, broken, err := b.AllowCall()
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered()
+		broken(failure.New(failure.Truncated, nil)) // answered, then broken: a failure
+		wantPhase(t, b, Open)
+		if _, _, err := b.AllowCall(); !errors.Is(err, ErrOpen) {
+			t.Errorf("AllowCall() = %v, want a refusal", err)
+		}
+		time.Sleep(6 * time.Second)
+		answered, done, err := b.AllowCall()
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered()
+		wantPhase(t, b, Closed)
+		done(errBoom) // the trial has had its verdict
+		wantPhase(t, b, Closed)
+		time.Sleep(time.Minute)
+		wantPhase(t, b, Closed)
+	})
+}
+
 // Without a SlowCall a slow answer is no failure.
 func TestSlowIsNoFailureByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
