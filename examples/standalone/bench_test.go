@@ -23,7 +23,7 @@ func BenchmarkStack(b *testing.B) {
 		_, _ = w.Write(body)
 	})
 	cfg := defaults(false)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // what a line costs is to be seen
 	s, err := newStack(b.Context(), cfg, tuning{}, []backend.Endpoint{{Handler: page, Name: "page"}}, log)
 	if err != nil {
 		b.Fatal(err)

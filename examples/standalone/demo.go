@@ -123,14 +123,14 @@ func (d *demo) close() {
 func (d *demo) banner(p *proxy) string {
 	site, control := p.public.url(), d.control.url()
 	var b strings.Builder
-	row := func(indent string, width int, left, right string) {
-		fmt.Fprintf(&b, "%s%-*s  %s\n", indent, width, left, right)
+	row := func(width int, left, right string) {
+		fmt.Fprintf(&b, "  %-*s  %s\n", width, left, right)
 	}
 	b.WriteString("\nHoldfast keeps a site answering while its origin is slow, broken or gone.\n")
 	b.WriteString("This is a demonstration: the proxy, and an origin that you may break.\n\n")
-	row("  ", 30, "the site, through the proxy", site+"/")
-	row("  ", 30, "break and heal its origin", control+"/")
-	row("  ", 30, "health, readiness, metrics", p.admin.url()+"/readyz")
+	row(30, "the site, through the proxy", site+"/")
+	row(30, "break and heal its origin", control+"/")
+	row(30, "health, readiness, metrics", p.admin.url()+"/readyz")
 	b.WriteString("\nOpen the first two side by side, or try\n\n")
 	width := len("curl -X POST " + control + "/break/refuse")
 	for _, try := range [][2]string{
@@ -141,7 +141,7 @@ func (d *demo) banner(p *proxy) string {
 		{"curl -X POST " + control + "/heal", "bring it back"},
 		{"curl -N " + site + "/stream", "events, one a second, passed on as they come"},
 	} {
-		row("  ", width, try[0], try[1])
+		row(width, try[0], try[1])
 	}
 	b.WriteString("\nIn front of your own site:  go run ./examples/standalone -backend http://127.0.0.1:3000\n")
 	b.WriteString("All flags: -h.  Ctrl-C ends this.\n\n")

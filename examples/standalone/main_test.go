@@ -82,20 +82,20 @@ func start(t testing.TB, args ...string) *process {
 	}
 	p := &process{ended: make(chan struct{})}
 	p.Cmd = exec.Command(bin, append([]string{"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0"}, args...)...)
-	p.Cmd.Stdout, p.Cmd.Stderr = &p.stdout, &p.stderr
-	p.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
-	if err := p.Cmd.Start(); err != nil {
+	p.Stdout, p.Stderr = &p.stdout, &p.stderr
+	p.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.Cmd.Wait()
+		_ = p.Wait()
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
 		select {
 		case <-p.ended:
 		default:
-			_ = p.Cmd.Process.Kill()
+			_ = p.Process.Kill()
 			<-p.ended
 		}
 		if strings.Contains(p.stderr.String(), "DATA RACE") {
@@ -169,7 +169,9 @@ func (p *process) peak(t testing.TB) int64 {
 		t.Fatalf("no VmHWM in\n%s", b)
 	}
 	var kB int64
-	fmt.Sscan(string(m[1]), &kB)
+	if _, err := fmt.Sscan(string(m[1]), &kB); err != nil {
+		t.Fatal(err)
+	}
 	return kB << 10
 }
 

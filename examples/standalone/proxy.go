@@ -33,7 +33,7 @@ func serve(ctx context.Context, cfg config, stdout, stderr io.Writer) int {
 	defer signal.Stop(signals)
 
 	p := &proxy{cfg: cfg, log: newLogger(cfg, stderr), failed: make(chan error, 4)}
-	defer p.close()
+	defer p.close() //nolint:contextcheck // what is left at the end ends whatever ctx says
 	if err := p.open(ctx); err != nil {
 		fmt.Fprintln(stderr, "holdfast:", oneLine(err))
 		return exitFailed

@@ -75,7 +75,7 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if err := errors.Join(pageErr, limitErr, breakerErr); err != nil {
 		return nil, err
 	}
-	if s.backend, err = backend.New(s.backendConfig(cfg, t, endpoints, obs)); err != nil {
+	if s.backend, err = backend.New(s.backendConfig(cfg, t, endpoints, obs)); err != nil { //nolint:contextcheck // its checks live until Shutdown
 		return nil, err
 	}
 	if s.cache, err = cache.New(cacheConfig(cfg, t, obs)); err != nil {

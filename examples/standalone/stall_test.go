@@ -131,20 +131,23 @@ func TestSilenceIsNoStall(t *testing.T) {
 		silence()
 	})
 	h1 := overHTTP1(srv)
-	defer h1.CloseIdleConnections()
+	t.Cleanup(h1.CloseIdleConnections)
 	for name, tr := range map[string]http.RoundTripper{"h1": h1, "h2": srv.Client().Transport} {
-		c := &http.Client{Transport: tr, Timeout: patience}
-		for range 2 { // the second on the same connection
-			resp, err := c.Post(srv.URL, "text/plain", strings.NewReader("begin"))
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &http.Client{Transport: tr, Timeout: patience}
+			for range 2 { // the second on the same connection
+				resp, err := c.Post(srv.URL, "text/plain", strings.NewReader("begin"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var b bytes.Buffer
+				_, err = b.ReadFrom(resp.Body)
+				resp.Body.Close()
+				if err != nil || b.String() != "begin end" {
+					t.Errorf("%q, %v", b.String(), err)
+				}
 			}
-			var b bytes.Buffer
-			_, err = b.ReadFrom(resp.Body)
-			resp.Body.Close()
-			if err != nil || b.String() != "begin end" {
-				t.Errorf("%s: %q, %v", name, b.String(), err)
-			}
-		}
+		})
 	}
 }
