@@ -1,10 +1,34 @@
 package cache
 
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
 // StoreConfig is the size of a [Store].
 type StoreConfig struct {
 	// MemoryBytes is the size in bytes: 7/8 for entries, 1/8 for fills in
 	// flight. 0 = 64 MiB; less than 64 KiB is an error.
 	MemoryBytes int64
+}
+
+// Store holds the content of one or several caches, and what belongs to the
+// content: what is being fetched, and what was invalidated when. It outlives a
+// [Cache] that it was given to, so that a change of policy keeps the content.
+// It must be closed.
+type Store struct {
+	shelf   *shelf
+	budget  budget
+	gen     generations
+	flights flights
+
+	// sends numbers the fetches in the order in which they were sent: the
+	// version of what they bring.
+	sends atomic.Uint64
+
+	publisher publisher
+	closeOnce sync.Once
 }
 
 // StoreStats is a snapshot of a store's counters.
@@ -15,23 +39,94 @@ type StoreStats struct {
 	FillBytes, FillLimit int64
 	// Evicted counts the entries that made room for others or expired.
 	Evicted uint64
-	// Rejected counts the responses that were not admitted.
+	// Rejected counts the responses that were not admitted: what was there is
+	// asked for more often.
 	Rejected uint64
 }
 
-// Store holds the content of one or several caches.
-type Store struct{ cfg StoreConfig }
-
-// NewStore returns a store.
+// NewStore returns a store with its publisher running.
 func NewStore(cfg StoreConfig) (*Store, error) {
 	if err := checkMemory("StoreConfig", cfg.MemoryBytes); err != nil {
 		return nil, err
 	}
-	return &Store{cfg: cfg}, nil
+	memory := orDefault(cfg.MemoryBytes, defaultMemory)
+	fills := memory / 8
+	shelf, err := newShelf(memory - fills)
+	if err != nil {
+		return nil, fmt.Errorf("cache: StoreConfig.MemoryBytes is %d: %w", memory, err)
+	}
+	s := &Store{shelf: shelf, budget: budget{limit: fills}}
+	s.gen.init(maxInvalidations)
+	s.flights.rows = make(map[string]*row)
+	s.publisher.init(s)
+	return s, nil
 }
 
-// Close gives the memory back.
-func (s *Store) Close() {}
+// Close ends the publisher after what it was handed, and gives the memory
+// back. A cache on a closed store goes on without storing.
+func (s *Store) Close() {
+	s.closeOnce.Do(func() {
+		s.publisher.close()
+		s.shelf.close()
+	})
+}
 
 // Stats returns the counters as they are now.
-func (s *Store) Stats() StoreStats { return StoreStats{EntryLimit: s.cfg.MemoryBytes} }
+func (s *Store) Stats() StoreStats {
+	return StoreStats{
+		EntryBytes: s.shelf.used(),
+		EntryLimit: s.shelf.limit,
+		FillBytes:  s.budget.used.Load(),
+		FillLimit:  s.budget.limit,
+		Evicted:    s.shelf.evicted.Load(),
+		Rejected:   s.shelf.rejected.Load(),
+	}
+}
+
+// valid tells whether o was not invalidated since its request was sent. It is
+// one atomic load where nothing was invalidated since it was last asked.
+func (s *Store) valid(o *object) bool {
+	seq := s.gen.seq.Load()
+	if o.checked.Load() == seq {
+		return true
+	}
+	if s.gen.invalidated(o.primary, o.born) {
+		return false
+	}
+	o.checked.Store(seq)
+	return true
+}
+
+// invalidate makes what is stored or being fetched under the primary key
+// unusable (RFC 9111 section 4.4), whatever becomes of the fetches in flight.
+//
+// Where nothing is stored nor in flight nothing is recorded, so that requests
+// to many URLs can't fill the table. The order makes that safe:
+//
+//  1. A fill joins its row before it takes the sequence and before it sends.
+//  2. It leaves its row after what it stored can be seen.
+//  3. Here the rows are looked at first, the shelf second. A fill that is in no
+//     row at the first look either can be seen at the second, or had not begun:
+//     then its request is sent after the response that invalidates.
+func (s *Store) invalidate(primary string) {
+	if s.flights.has(primary) || s.shelf.has(primary) {
+		s.gen.invalidate(primary)
+	}
+}
+
+// budget is a semaphore in bytes. It never waits: without memory a response
+// streams through unstored.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) > b.limit {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *budget) give(n int64) { b.used.Add(-n) }

@@ -1,0 +1,347 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// fetch is a fill being made: next is called, and what it writes is judged.
+// Its methods run on the goroutine that calls next.
+type fetch struct {
+	f   *fill
+	w   *fillWriter
+	r   *http.Request
+	ctx context.Context //nolint:containedctx // what next gets: the fill's, or one within it
+
+	// allowDirect: what nobody else may have goes straight to the client of this
+	// goroutine. It is called before anything is sent.
+	allowDirect func(h head)
+	// withhold: the response is a failure that something better can answer.
+	withhold func(*failure.Error) bool
+
+	conditional bool
+	// confirmed has the fields of the 304 that confirmed base.
+	confirmed http.Header
+	// unasked: a 304 or 206 that nobody asked for.
+	unasked  bool
+	withheld *failure.Error
+
+	sent     time.Time
+	panicked *panicked
+}
+
+// panicked is a panic of next that was recovered, to be raised again where its
+// request ends.
+type panicked struct {
+	value any
+	err   *failure.Error
+}
+
+// request is the request that next gets: without the client's conditions, and
+// with ours if there is something to validate.
+func (x *fetch) request(base *object) *http.Request {
+	r := x.r.WithContext(x.ctx)
+	r.Header = x.r.Header.Clone()
+	r.Method = http.MethodGet
+	var etags []string
+	modified := ""
+	if base != nil {
+		if base.resp.ETag != "" {
+			etags = []string{base.resp.ETag}
+		}
+		modified = base.resp.LastModified
+	}
+	x.conditional = len(etags) > 0 || modified != ""
+	semantics.SetValidators(r.Header, etags, modified)
+	return r
+}
+
+// run calls next, and once more without conditions if it answers with a 304 or
+// 206 that nobody asked for. prepare makes the writer of each call.
+func (x *fetch) run(next http.Handler, prepare func() *fillWriter) {
+	base := x.f.base
+	for attempt := 1; ; attempt++ {
+		x.unasked, x.confirmed = false, nil
+		x.w = prepare()
+		x.w.f, x.w.h, x.w.length = x.f, make(http.Header), -1
+		x.w.decide, x.w.announce = x.decide, x.announce
+		x.sent = time.Now()
+		x.call(next, x.request(base))
+		if !x.unasked || x.panicked != nil || attempt == 2 || x.f.ctx.Err() != nil {
+			return
+		}
+		base = nil
+	}
+}
+
+func (x *fetch) call(next http.Handler, r *http.Request) {
+	defer func() {
+		if v := recover(); v != nil {
+			var stack []byte
+			if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				stack = debug.Stack()
+			}
+			x.panicked = &panicked{v, failure.Recovered(v, stack)}
+		}
+	}()
+	next.ServeHTTP(x.w, r)
+	x.w.finish()
+}
+
+// decide says what becomes of a response when its final status is known.
+func (x *fetch) decide(status int, h http.Header, length int64) mode {
+	f := x.f
+	e, reported := failure.From(f.ctx)
+	if !reported {
+		switch {
+		case status == http.StatusNotModified && x.conditional && sameTag(h, f.base):
+			x.confirmed = h
+			return modeVoid
+		case status == http.StatusNotModified, status == http.StatusPartialContent:
+			x.unasked = true
+			return modeVoid
+		}
+	}
+	hd := head{status: status, header: h, length: length}
+	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, status, h, f.cache.options)
+	switch {
+	case reported:
+		hd.store, hd.reason, hd.failure = false, reasonFailure, e
+	case status >= 500 && (!hd.store || f.base != nil): // an error does not replace good content
+		hd.store, hd.reason, hd.failure, hd.foreign = false, reasonFailure, foreignFailure(status, h), true
+	case hd.store && length > f.limit:
+		hd.store, hd.reason = false, reasonTooLarge
+	}
+	if hd.failure != nil {
+		if x.withhold != nil && x.withhold(hd.failure) {
+			x.withheld = hd.failure
+			return modeVoid
+		}
+		hd.share = hd.foreign || hd.failure.Cause.Row().Share
+	}
+	if x.allowDirect != nil && !hd.store && !(hd.share && f.followed()) {
+		hd.share = false
+		x.complete(&hd)
+		x.mark(&hd)
+		f.open(hd)
+		x.allowDirect(hd)
+		return modeDirect
+	}
+	x.w.head = hd
+	return modeFill
+}
+
+// announce opens the fill with headers that are final.
+func (x *fetch) announce(h http.Header, length int64) {
+	hd := x.w.head
+	hd.header, hd.length = h, length
+	x.complete(&hd)
+	x.mark(&hd)
+	x.f.open(hd)
+}
+
+// complete works out what others than the request itself may see.
+func (x *fetch) complete(hd *head) {
+	received := time.Now()
+	hd.shared = semantics.Sanitize(hd.header, x.f.cache.cfg.Name)
+	if _, ok := hd.header["Date"]; !ok { // RFC 9110 section 6.6.1
+		hd.shared["Date"] = []string{semantics.FormatDate(received)}
+	}
+	hd.vary, _ = semantics.VaryNames(hd.header)
+	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.f.cache.options)
+}
+
+// sameTag tells whether a 304 is about what was to be validated (RFC 9111
+// section 4.3.4).
+func sameTag(h http.Header, base *object) bool {
+	tag := h["Etag"]
+	return len(tag) == 0 || base.resp.ETag == "" ||
+		strings.TrimPrefix(tag[0], "W/") == strings.TrimPrefix(base.resp.ETag, "W/")
+}
+
+// foreignFailure is what a 5xx stands for that came without a report: the
+// origin answered it.
+func foreignFailure(status int, h http.Header) *failure.Error {
+	e := &failure.Error{Cause: failure.Upstream5xx, Status: status}
+	if lines := h["Retry-After"]; len(lines) > 0 {
+		if s, err := strconv.ParseUint(strings.TrimSpace(lines[0]), 10, 32); err == nil {
+			e.RetryAfter = time.Duration(s) * time.Second
+		} else if at, ok := semantics.ParseDate(lines[0]); ok {
+			e.RetryAfter = max(time.Until(at), 0)
+		}
+	}
+	return e
+}
+
+// verdict is how a fetch ended.
+type verdict struct {
+	err    *failure.Error // nil = it did not fail
+	broken bool           // there is no response, or not the whole of one
+}
+
+// settle ends the fill after next has returned: stores what may be stored,
+// remembers what failed, and tells.
+func (x *fetch) settle() verdict {
+	f, now := x.f, time.Now()
+	v := x.verdict()
+	var o *object
+	var trailer http.Header
+	switch {
+	case v.err != nil:
+	case x.confirmed != nil:
+		o = x.confirm(now)
+	case x.w.mode == modeFill:
+		trailer = x.w.trailer()
+		if hd := f.headNow(); hd.store {
+			o = newObject(f, hd.status, maps.Clone(hd.shared), f.whole(), x.w.written, trailer, hd.resp)
+		}
+	}
+	hd := f.headNow()
+	store := o != nil && hd.store && !f.cache.store.gen.invalidated(f.primary, f.born)
+	if o != nil && hd.store && !store {
+		hd.reason = reasonInvalidated
+	}
+
+	switch {
+	case v.err == nil:
+		f.cache.failures.forget(f.primary)
+		if store && usable(anyRequest, &o.resp) {
+			f.cache.markers.forget(f.primary)
+		}
+	case f.base != nil && v.err.Cause != failure.ClientGone:
+		f.cache.noteFailure(f.primary, v.err, now)
+	}
+
+	f.end(v, trailer, o)
+	published := func(putResult) { f.published() }
+	switch {
+	case store:
+		f.cache.store.publisher.submit(job{put: o, keep: o.keep(now), done: published})
+	case f.base != nil && v.err == nil && (hd.status == http.StatusNotFound || hd.status == http.StatusGone):
+		// The origin took it away: the copy goes too.
+		f.cache.store.publisher.submit(job{del: f.base, done: published})
+	default:
+		f.published()
+	}
+	f.cancel(context.Canceled)
+	x.tell(v.err, hd, store, now)
+	return v
+}
+
+// anyRequest is a request without directives.
+var anyRequest = semantics.ParseRequest(nil)
+
+// verdict judges the fetch when next has returned. What next reported is the
+// cause of whatever went wrong with it; a failure that was reported before the
+// headers has a response that is whole.
+func (x *fetch) verdict() verdict {
+	f := x.f
+	hd := f.headNow()
+	reported, failed := failure.From(f.ctx)
+	because := func(e *failure.Error) verdict {
+		if failed {
+			e = reported
+		}
+		return verdict{e, true}
+	}
+	cause := context.Cause(f.ctx)
+	switch {
+	case x.panicked != nil:
+		return because(x.panicked.err)
+	case x.withheld != nil:
+		return verdict{x.withheld, true}
+	case x.unasked:
+		return because(&failure.Error{
+			Cause: failure.BadValidation, Status: x.w.status,
+			Detail: "a " + strconv.Itoa(x.w.status) + " to a request without conditions and range",
+		})
+	case x.w.mode == modeDirect, x.w.mode == modeHijacked:
+		return verdict{hd.failure, false}
+	case x.w.mode == modeFill && x.w.length >= 0 && x.w.written != x.w.length && bodyAllowed(x.w.status):
+		return because(&failure.Error{
+			Cause:  failure.Truncated,
+			Detail: "got " + strconv.FormatInt(x.w.written, 10) + " of " + strconv.FormatInt(x.w.length, 10) + " bytes",
+		})
+	case failed && reported != hd.failure:
+		return verdict{reported, true}
+	case errors.Is(cause, errDeadline):
+		return because(failure.New(failure.TotalDeadline, cause))
+	case errors.Is(cause, errShutdown):
+		return because(failure.New(failure.Draining, cause))
+	case cause != nil:
+		return because(failure.New(failure.ClientGone, cause))
+	}
+	return verdict{hd.failure, false}
+}
+
+// confirm makes the object that a 304 confirmed and updated (RFC 9111 section
+// 4.3.4), and opens the fill with it.
+func (x *fetch) confirm(now time.Time) *object {
+	f, base := x.f, x.f.base
+	updated := semantics.Update(base.header, x.confirmed, now)
+	opts := f.cache.options
+	hd := head{status: http.StatusNotModified, header: x.confirmed, length: -1}
+	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, base.status, updated, opts)
+	hd.resp = semantics.Analyze(updated, base.status, x.sent, now, opts)
+	hd.shared = semantics.Sanitize(updated, f.cache.cfg.Name)
+	o := newObject(f, base.status, maps.Clone(hd.shared), base.body, base.size, base.trailer, hd.resp)
+	if base.used != nil && o.used != nil {
+		o.used = base.used
+	}
+	hd.vary = o.vary
+	x.mark(&hd)
+	f.open(hd)
+	return o
+}
+
+// mark notes that the URL's responses are of no use to those who wait, so that
+// nobody waits in vain for a while.
+func (x *fetch) mark(hd *head) {
+	reason := hd.reason
+	if hd.store && !usable(anyRequest, &hd.resp) {
+		reason = semantics.ReasonNoFreshness
+	}
+	if hd.failure == nil && reason != "" && !x.f.solo {
+		now := time.Now()
+		x.f.cache.markers.put(x.f.primary, reason, now, now.Add(markerLife))
+	}
+}
+
+func (f *fill) headNow() head {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head
+}
+
+func (x *fetch) tell(e *failure.Error, hd head, stored bool, now time.Time) {
+	c := x.f.cache
+	if c.cfg.Observe == nil {
+		return
+	}
+	ev := Event{
+		Kind: FillDone, Outcome: Miss, FillID: x.f.id, Stored: stored, NotStored: hd.reason,
+		FwdStatus: x.w.status, Bytes: x.w.written + x.w.direct.Bytes(), Duration: now.Sub(x.f.begun), Failure: e,
+	}
+	switch {
+	case e != nil:
+		ev.Outcome = Failed
+		if ev.NotStored == "" {
+			ev.NotStored = reasonFailure
+		}
+	case x.confirmed != nil:
+		ev.Outcome = Revalidated
+	}
+	if stored {
+		ev.TTL = hd.resp.TTL(now)
+	}
+	c.cfg.Observe(x.f.ctx, ev)
+}

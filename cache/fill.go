@@ -1,0 +1,412 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// The sizes of a fill.
+const (
+	minChunk = 4 << 10
+	maxChunk = 64 << 10
+	// window is how far a response that is not stored may be ahead of its
+	// slowest reader.
+	window = 256 << 10
+	// readerStall is how long a reader may take nothing while others wait for
+	// it.
+	readerStall = 10 * time.Second
+	// maxInfos bounds the 1xx responses that are kept for followers.
+	maxInfos = 8
+)
+
+// The reasons for which a fill's context ends.
+var (
+	errAbandoned = errors.New("cache: nobody waits for this fetch any more")
+	errDeadline  = errors.New("cache: the fetch took longer than Config.FillTimeout")
+	errShutdown  = errors.New("cache: shut down")
+)
+
+// The reasons of our own for which a response is not stored, beside those of
+// the RFC.
+const (
+	reasonTooLarge    = "too_large"
+	reasonMemory      = "fill_memory"
+	reasonFailure     = "failure"
+	reasonInvalidated = "invalidated"
+)
+
+type phase uint8
+
+const (
+	phaseWaiting phase = iota // no final headers yet
+	phaseOpen                 // headers known, body growing
+	phaseDone
+)
+
+// fill is one fetch and what it brings, which any number of readers share while
+// it comes in. The body is a list of chunks that only grows; what is in them
+// never changes and is never reused.
+type fill struct {
+	cache     *Cache
+	id        string
+	primary   string
+	reqHeader http.Header // of the request that it answers: for Vary and Authorization
+	base      *object     // what is being validated, and not replaced by an error; nil = nothing
+	solo      bool
+	detached  bool
+	born      uint64
+	version   uint64
+	begun     time.Time
+
+	mark   *mark
+	ctx    context.Context //nolint:containedctx // the fill is the context's owner: it outlives any one request
+	cancel context.CancelCauseFunc
+
+	mu sync.Mutex // guards what follows; flights.mu is never taken under it
+
+	phase  phase
+	closed bool // no new readers
+	users  int  // requests that want it and whose clients are there
+	timer  *time.Timer
+	infos  []info
+	head   head
+
+	chunks   []chunk
+	first    int   // the number of chunks[0]
+	size     int64 // bytes received
+	reserved int64 // bytes taken from the budget
+	shelved  bool  // nothing of it will be stored any more, or it has been
+	limit    int64 // above it, what comes is windowed
+	windowed bool  // chunks that all readers have are dropped; the slowest one paces
+
+	readers []*reader
+	space   chan struct{} // one element when a windowed fill may have room again
+
+	trailer http.Header
+	err     *failure.Error // why it failed; nil in phaseDone = it did not
+	broken  bool           // in phaseDone: the body is not whole
+	object  *object        // in phaseDone: what it brought, if that may be shared
+}
+
+// chunk is a piece of the body. buf grows within its capacity.
+type chunk struct {
+	buf      []byte
+	reserved bool
+}
+
+// info is a 1xx response.
+type info struct {
+	status int
+	header http.Header
+}
+
+// head is a final header section and what follows from it.
+type head struct {
+	status int
+	header http.Header // as next sent it: for the request that it was made for
+	shared http.Header // what others may see of it
+	length int64       // announced; -1 = not
+	vary   []string
+	resp   semantics.Response
+	store  bool
+	share  bool   // those who wait may have it, stored or not
+	reason string // why it is not stored
+	// failure is the failure that was reported, or that a 5xx of an origin that
+	// reports nothing stands for; foreign tells the latter.
+	failure *failure.Error
+	foreign bool
+}
+
+// newFill makes a fill with a context of its own: the values of the request's,
+// without its end, with a failure slot and the fill's mark. In it is always
+// http.ServerContextKey, without which httputil.ReverseProxy returns normally
+// on a broken body.
+func newFill(q *query) *fill {
+	f := &fill{
+		cache:     q.cache,
+		id:        q.cache.newFillID(),
+		primary:   q.primary,
+		reqHeader: q.header.Clone(),
+		base:      q.base,
+		solo:      q.solo,
+		detached:  q.detached,
+		begun:     time.Now(),
+		users:     1, // whoever begins it
+		head:      head{length: -1},
+		limit:     q.cache.maxObject,
+		space:     make(chan struct{}, 1),
+	}
+	if q.behind {
+		f.users = 0
+	}
+	f.mark = &mark{f: f}
+	ctx := context.WithoutCancel(q.ctx)
+	if ctx.Value(http.ServerContextKey) == nil {
+		ctx = context.WithValue(ctx, http.ServerContextKey, &http.Server{}) //nolint:gosec // nobody serves with it
+	}
+	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(failure.Isolate(ctx), markKey{}, f.mark))
+	return f
+}
+
+// --- the writing side: one goroutine, that of next ---
+
+// inform passes a 1xx on to those who wait.
+func (f *fill) inform(status int, h http.Header) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase == phaseWaiting && len(f.infos) < maxInfos {
+		f.infos = append(f.infos, info{status, h})
+		f.wakeAll()
+	}
+}
+
+// open makes the headers known.
+func (f *fill) open(h head) {
+	if len(h.vary) > 0 {
+		f.cache.store.flights.named(f.primary, h.vary)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.head, f.phase = h, phaseOpen
+	if !h.store {
+		f.closed = true
+		f.limit = min(f.limit, window)
+	}
+	if !h.store && !h.share {
+		f.windowed = true // nobody but the first reader may have it
+	}
+	f.wakeAll()
+	f.abandonIfUnwanted()
+}
+
+// append adds to the body. It blocks while a windowed fill's slowest reader is
+// too far behind. Its error is why the fill was given up.
+func (f *fill) append(p []byte) error {
+	for len(p) > 0 {
+		if f.ctx.Err() != nil {
+			return context.Cause(f.ctx)
+		}
+		n := f.grow(p)
+		p = p[n:]
+		if n == 0 {
+			f.awaitSpace()
+		}
+	}
+	return nil
+}
+
+// grow copies a part of p; 0 bytes if the window is full.
+func (f *fill) grow(p []byte) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.windowed && f.size+int64(len(p)) > f.limit {
+		f.toWindow(reasonTooLarge)
+	}
+	var room []byte
+	if last := len(f.chunks) - 1; last >= 0 {
+		b := f.chunks[last].buf
+		room = b[len(b):cap(b)]
+	}
+	if len(room) == 0 {
+		if room = f.addChunk(len(p)); room == nil {
+			return 0
+		}
+	}
+	n := copy(room[:cap(room)], p)
+	last := &f.chunks[len(f.chunks)-1]
+	last.buf = last.buf[:len(last.buf)+n]
+	f.size += int64(n)
+	f.wakeAll()
+	return n
+}
+
+// addChunk returns the room of a new chunk, nil if the window is full. mu is
+// held.
+func (f *fill) addChunk(want int) []byte {
+	size := min(max(minChunk, want, int(min(f.size, maxChunk))), maxChunk)
+	if left := f.head.length - f.size; f.head.length >= 0 && left > 0 {
+		size = int(min(left, maxChunk))
+	}
+	reserved := false
+	if !f.windowed {
+		if reserved = f.cache.store.budget.take(int64(size)); reserved {
+			f.reserved += int64(size)
+		} else {
+			f.toWindow(reasonMemory)
+		}
+	}
+	if f.windowed && f.size-f.slowest() >= window {
+		return nil
+	}
+	f.chunks = append(f.chunks, chunk{buf: make([]byte, 0, size), reserved: reserved})
+	return f.chunks[len(f.chunks)-1].buf
+}
+
+// toWindow gives storing up in the middle of the body: from now on no more is
+// kept than readers need. mu is held.
+func (f *fill) toWindow(reason string) {
+	f.windowed, f.closed = true, true
+	f.head.store, f.head.share, f.head.reason = false, false, reason
+	if reason == reasonTooLarge && !f.solo {
+		now := time.Now()
+		f.cache.markers.put(f.primary, reason, now, now.Add(markerLife))
+	}
+	f.trim()
+	f.wakeAll()
+	f.abandonIfUnwanted()
+}
+
+// slowest is the position of the reader that is furthest behind. mu is held.
+func (f *fill) slowest() int64 {
+	pos := f.size
+	for _, rd := range f.readers {
+		if rd.streaming && !rd.cut {
+			pos = min(pos, rd.pos)
+		}
+	}
+	return pos
+}
+
+// trim drops the chunks that all readers of a windowed fill have. mu is held.
+func (f *fill) trim() {
+	first := f.first + len(f.chunks)
+	for _, rd := range f.readers {
+		if rd.streaming && !rd.cut {
+			first = min(first, rd.chunk)
+		}
+	}
+	for f.first < first && len(f.chunks) > 1 { // the last one may still have room
+		if c := f.chunks[0]; c.reserved {
+			f.giveBack(int64(cap(c.buf)))
+		}
+		f.chunks[0] = chunk{}
+		f.chunks = f.chunks[1:]
+		f.first++
+	}
+}
+
+func (f *fill) giveBack(n int64) {
+	f.reserved -= n
+	f.cache.store.budget.give(n)
+}
+
+// awaitSpace waits until a reader has made room, and cuts those that keep the
+// others waiting.
+func (f *fill) awaitSpace() {
+	f.mu.Lock()
+	before := f.slowest()
+	f.mu.Unlock()
+	timer := time.NewTimer(readerStall)
+	defer timer.Stop()
+	select {
+	case <-f.space:
+	case <-f.ctx.Done():
+	case <-timer.C:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		ahead := slices.ContainsFunc(f.readers, func(rd *reader) bool { return rd.streaming && !rd.cut && rd.pos > before })
+		for _, rd := range f.readers {
+			// One that is alone keeps nobody waiting: its own server decides how
+			// long it is borne with.
+			if rd.streaming && ahead && rd.pos <= before {
+				rd.cut = true
+			}
+		}
+		f.trim()
+	}
+}
+
+// end is called once, when next has returned. object is what it brought, nil if
+// that is for nobody else.
+func (f *fill) end(v verdict, trailer http.Header, object *object) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.phase, f.err, f.broken, f.trailer, f.object = phaseDone, v.err, v.broken, trailer, object
+	if object == nil {
+		f.closed = true
+	}
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	f.wakeAll()
+	f.release()
+}
+
+// refuse ends a fill that is not to begin, since the cache is being shut down.
+func (f *fill) refuse() {
+	f.end(verdict{failure.New(failure.Draining, nil), true}, nil, nil)
+	f.published()
+	f.cancel(errShutdown)
+}
+
+// release gives the budget back when nothing of it is held any more: stored
+// content is the shelf's once it is published, the rest belongs to its readers.
+// mu is held.
+func (f *fill) release() {
+	if f.shelved && f.reserved > 0 && (f.object != nil || len(f.readers) == 0) {
+		f.giveBack(f.reserved)
+	}
+}
+
+// published is called when the object can be found, or was refused.
+func (f *fill) published() {
+	f.cache.store.flights.leave(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed, f.shelved = true, true
+	f.release()
+}
+
+// whole is the complete body as it is to be stored: the last chunk without the
+// room it has left.
+func (f *fill) whole() [][]byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	body := make([][]byte, len(f.chunks))
+	for i, c := range f.chunks {
+		body[i] = c.buf[:len(c.buf):len(c.buf)]
+		if waste := cap(c.buf) - len(c.buf); waste > len(c.buf)/8 {
+			body[i] = slices.Clone(c.buf)
+		}
+	}
+	return body
+}
+
+// abandonIfUnwanted gives a fetch up that nobody waits for, unless it is going
+// to be stored, or is a refresh of which that is not known yet. mu is held.
+func (f *fill) abandonIfUnwanted() {
+	switch {
+	case f.users > 0 || f.phase == phaseDone:
+	case f.phase == phaseWaiting && f.detached:
+	case f.phase == phaseOpen && f.head.store:
+	default:
+		f.closed = true
+		f.cancel(errAbandoned)
+	}
+}
+
+// userLeft is called when a client that wanted the fill is gone or was answered
+// from elsewhere. What goes on without any has a deadline.
+func (f *fill) userLeft() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users--
+	f.abandonIfUnwanted()
+}
+
+// leaderLeft is userLeft for the client on whose goroutine next runs.
+func (f *fill) leaderLeft() {
+	f.userLeft()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != phaseDone && f.timer == nil {
+		f.timer = time.AfterFunc(f.cache.cfg.FillTimeout, func() { f.cancel(errDeadline) })
+	}
+}

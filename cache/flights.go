@@ -1,0 +1,180 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+)
+
+// flights are the fetches in flight, in one row per URL. A fill is in its row
+// from before its request is sent until what it stored can be found.
+type flights struct {
+	mu   sync.Mutex // guards rows and what is in them; taken before a fill's mu, never after
+	rows map[string]*row
+}
+
+type row struct {
+	fills []*fill
+	// names are those by which responses of the URL vary, as far as known.
+	names []string
+	// letOut is when a request that had waited in vain last got a fetch of its own.
+	letOut time.Time
+}
+
+func (fl *flights) has(primary string) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.rows[primary] != nil
+}
+
+// query is what a request asks of a URL's row.
+type query struct {
+	cache   *Cache
+	primary string
+	header  http.Header
+	parsed  semantics.Request
+	seen    *object  // what the store had
+	names   []string // see found
+	// solo: it neither waits for others nor lets others wait, unless content is
+	// known to be shareable.
+	solo bool
+	// fresh: only what is sent from now on will do.
+	fresh bool
+	// letOut asks for a fetch of its own although others are in flight.
+	letOut bool
+
+	// What follows is for the fill that may begin.
+
+	ctx      context.Context //nolint:containedctx // its values are the fill's
+	base     *object         // to be validated; nil = nothing
+	detached bool
+	// behind: nobody waits for it. Any fill in flight will do.
+	behind bool
+}
+
+// entry into a row: one of its fields is set, or none if the store has
+// something newer than query.seen by now.
+type place struct {
+	lead   *fill
+	follow *reader
+}
+
+// enter makes the request a follower of a fill in flight or the leader of one
+// that it begins.
+//
+// The store is looked at once more before a fill begins:
+//
+//  1. A request finds nothing in the store.
+//  2. The publisher makes the entry visible and drops the row.
+//  3. The request finds no row. Without the second look it would fetch again.
+//
+// Both the row's end and this are under mu, so whoever does not find the row
+// finds the entry.
+func (s *Store) enter(q *query) place {
+	fl := &s.flights
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	rw := fl.rows[q.primary]
+	if rw != nil && q.letOut {
+		// One per limit: the others get it to wait for.
+		if now := time.Now(); now.Sub(rw.letOut) >= q.cache.cfg.FollowerWait {
+			rw.letOut = now
+			return place{lead: s.begin(rw, q)}
+		}
+	}
+	if rw != nil && q.behind && slices.ContainsFunc(rw.fills, func(f *fill) bool { return s.refreshes(rw, f, q) }) {
+		return place{}
+	}
+	if rw != nil && !q.fresh && !q.behind {
+		for _, f := range slices.Backward(rw.fills) {
+			if rd := s.join(rw, f, q); rd != nil {
+				return place{follow: rd}
+			}
+		}
+	}
+	if at, _ := s.find([]byte(q.primary), q.header); at.object != q.seen && at.object != nil {
+		return place{}
+	}
+	if rw == nil {
+		rw = &row{names: q.names}
+		fl.rows[q.primary] = rw
+	}
+	return place{lead: s.begin(rw, q)}
+}
+
+// begin puts a new fill into the row. flights.mu is held.
+func (s *Store) begin(rw *row, q *query) *fill {
+	f := newFill(q)
+	rw.fills = append(rw.fills, f)
+	// After it is in the row: see Store.invalidate.
+	f.born = s.gen.seq.Load()
+	f.version = s.sends.Add(1)
+	return f
+}
+
+// refreshes tells whether f is a refresh in flight of what q is about.
+// flights.mu is held.
+func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
+	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) || !sameVariant(rw.names, f.reqHeader, q.header) {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.phase == phaseWaiting || !f.closed
+}
+
+// join makes the request a reader of f if it may share what f brings, as far as
+// that is known yet. flights.mu is held.
+func (s *Store) join(rw *row, f *fill, q *query) *reader {
+	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.closed:
+		return nil
+	case f.phase == phaseWaiting:
+		if f.solo || q.solo || !sameVariant(rw.names, f.reqHeader, q.header) {
+			return nil
+		}
+	case !f.suits(q.header, q.parsed, q.solo):
+		return nil
+	}
+	return f.newReader()
+}
+
+// named notes by which names responses of the URL vary.
+func (fl *flights) named(primary string, names []string) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if rw := fl.rows[primary]; rw != nil {
+		rw.names = names
+	}
+}
+
+// leave takes f out of its row.
+func (fl *flights) leave(f *fill) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	rw := fl.rows[f.primary]
+	if rw == nil {
+		return
+	}
+	rw.fills = slices.DeleteFunc(rw.fills, func(o *fill) bool { return o == f })
+	if len(rw.fills) == 0 {
+		delete(fl.rows, f.primary)
+	}
+}
+
+// sameVariant tells whether two requests select the same variant (RFC 9111
+// section 4.1).
+func sameVariant(names []string, a, b http.Header) bool {
+	return len(names) == 0 ||
+		bytes.Equal(semantics.AppendVariant(nil, names, a), semantics.AppendVariant(nil, names, b))
+}

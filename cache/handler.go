@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/writer"
+)
+
+// handler is a Cache in front of one next.
+type handler struct {
+	c    *Cache
+	next http.Handler
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := h.c
+	if c.cfg.Refresh != nil {
+		if m := markOf(r.Context()); m != nil && m.f.cache == c {
+			if fetch := m.refresh.Swap(nil); fetch != nil {
+				fetch.enter(h.next, w, r)
+				return
+			}
+		}
+	}
+	switch fwd := forwards(r); {
+	case fwd == fwdUntouched:
+		h.untouched(w, r)
+		return
+	case fwd != "":
+		h.forward(w, r, forwarding{fwd: fwd, outcome: Bypass})
+		return
+	case c.isClosing():
+		h.forward(w, r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
+		return
+	}
+
+	buf := c.keys.Get().(*[]byte)
+	key := semantics.AppendKey((*buf)[:0], c.cfg.Namespace, c.cfg.Scheme(r), r)
+	at, key := c.store.find(key, r.Header)
+	now := time.Now()
+	q := semantics.ParseRequest(r.Header)
+	if at.object != nil {
+		if d := semantics.Decide(q, &at.object.resp, now); d.Verdict == semantics.Fresh {
+			*buf = key
+			c.keys.Put(buf)
+			h.hit(w, r, at.object, now)
+			return
+		}
+	}
+	t := &task{handler: h, w: w, r: r, primary: string(key), q: q, start: now}
+	*buf = key
+	c.keys.Put(buf)
+	t.run(at, now)
+}
+
+const fwdUntouched = "untouched"
+
+// forwards tells why a request is not for the cache at all, in the terms of RFC
+// 9211 section 2.2; "" if it is. What may become another protocol keeps the
+// original writer.
+func forwards(r *http.Request) string {
+	switch {
+	case r.Method == http.MethodConnect, len(r.Header["Upgrade"]) > 0:
+		return fwdUntouched
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return "method"
+	case r.ContentLength != 0: // a body may choose the answer
+		return "bypass"
+	}
+	return ""
+}
+
+// untouched hands the original writer on. Nothing is known of the answer.
+func (h *handler) untouched(w http.ResponseWriter, r *http.Request) {
+	if h.c.cfg.Observe != nil {
+		start := time.Now()
+		defer func() {
+			h.c.cfg.Observe(r.Context(), Event{Kind: Served, Outcome: Bypass, Fwd: "bypass", Duration: time.Since(start)})
+		}()
+	}
+	h.next.ServeHTTP(w, r)
+}
+
+// forwarding is a request that is passed on without the store.
+type forwarding struct {
+	fwd     string
+	detail  string
+	outcome Outcome
+}
+
+// forward passes a request on, with a writer that forwards everything, says
+// so in Cache-Status and sees what an unsafe request invalidates.
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, how forwarding) {
+	c := h.c
+	start := time.Now()
+	f := &forwarder{c: c, r: r, how: how}
+	f.Init(w, f)
+	if c.cfg.Observe != nil {
+		defer func() { // also when next panics
+			e, rung := failure.Outcome(r.Context())
+			c.cfg.Observe(r.Context(), Event{
+				Kind: Served, Outcome: how.outcome, Fwd: how.fwd, Detail: how.detail, Rung: rung, Failure: e,
+				Status: f.Status(), FwdStatus: f.Status(), Bytes: f.Bytes(), Duration: time.Since(start),
+			})
+		}()
+	}
+	h.next.ServeHTTP(f, r)
+}
+
+type forwarder struct {
+	writer.Base
+	c   *Cache
+	r   *http.Request
+	how forwarding
+}
+
+// Begin is called before the client sees the answer, so that a client that
+// changed something never reads the old content afterwards.
+func (f *forwarder) Begin(status int) bool {
+	f.c.invalidate(f.r, status, f.Header())
+	if f.r.Method != http.MethodConnect {
+		f.c.addStatus(f.Header(), semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail})
+	}
+	return true
+}

@@ -1,0 +1,120 @@
+package cache
+
+import (
+	"sync"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// The bounds of what is remembered about URLs that are not stored. What is
+// lost at the bound is an attempt too many, or a request that waits until
+// another one's headers are known.
+const (
+	maxRemembered = 8192
+	markerLife    = 30 * time.Second
+)
+
+// memory remembers something about keys for a while. The zero memory is
+// unusable; see newMemory.
+type memory[V any] struct {
+	mu    sync.Mutex // guards items
+	items map[string]remembered[V]
+}
+
+type remembered[V any] struct {
+	value V
+	until time.Time
+}
+
+func newMemory[V any]() *memory[V] { return &memory[V]{items: make(map[string]remembered[V])} }
+
+// get returns what was remembered, also for a while after it lapsed, and
+// whether it has not.
+func (m *memory[V]) get(key string, now time.Time) (v V, current bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it := m.items[key]
+	return it.value, now.Before(it.until)
+}
+
+func (m *memory[V]) put(key string, v V, now, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.items[key]; !ok && len(m.items) >= maxRemembered {
+		m.makeRoom(now)
+	}
+	m.items[key] = remembered[V]{v, until}
+}
+
+// makeRoom drops what lapsed or, if nothing did, any eighth. m.mu is held.
+func (m *memory[V]) makeRoom(now time.Time) {
+	for key, it := range m.items {
+		if !now.Before(it.until) {
+			delete(m.items, key)
+		}
+	}
+	for key := range m.items {
+		if len(m.items) < maxRemembered*7/8 {
+			break
+		}
+		delete(m.items, key)
+	}
+}
+
+func (m *memory[V]) forget(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.items, key)
+}
+
+// lastFailure is what a refresh failed with, and how often in a row it did.
+type lastFailure struct {
+	err   *failure.Error
+	times int
+}
+
+// noteFailure makes stale content answer without another attempt for a while:
+// RetryStale doubling with every failure, or what the failure says. A failure
+// that was the request's own (rate limited, shed) says nothing of the next one.
+func (c *Cache) noteFailure(key string, e *failure.Error, now time.Time) {
+	if c.cfg.RetryStale == 0 || !e.Cause.Row().Share {
+		return
+	}
+	last, _ := c.failures.get(key, now)
+	times := min(last.times+1, 16)
+	pause := min(c.cfg.RetryStale<<(times-1), max(maxRetryStale, c.cfg.RetryStale))
+	if e.RetryAfter > 0 {
+		pause = min(e.RetryAfter, maxRetryAfter)
+	}
+	c.failures.put(key, lastFailure{e, times}, now, now.Add(pause))
+}
+
+// recentFailure is what keeps a refresh from being attempted now.
+func (c *Cache) recentFailure(key string, now time.Time) *failure.Error {
+	if last, current := c.failures.get(key, now); current {
+		return last.err
+	}
+	return nil
+}
+
+// attempted tells a failure of an attempt from a refusal to make one. The
+// answers of our own that say 503 or 429 are the refusals: a breaker, a full
+// queue, no endpoint, a rate.
+func attempted(e *failure.Error) bool {
+	switch e.Cause.Row().Status {
+	case 503, 429:
+		return false
+	}
+	return true
+}
+
+// staleMayAnswer tells whether a stale copy may stand in for the failure.
+func staleMayAnswer(e *failure.Error) bool {
+	switch e.Cause.Row().Stale {
+	case failure.StaleYes, failure.StaleByPosition: // what reports maintenance here stands inside the cache
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,154 @@
+package cache
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+)
+
+// hit answers from a fresh object.
+func (h *handler) hit(w http.ResponseWriter, r *http.Request, o *object, now time.Time) {
+	c := h.c
+	o.touch(now)
+	m := o.memoAt(c, now)
+	status := m.hitStatus
+	if c.cfg.ShowKey {
+		status = c.statusOf(o, semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Key: o.primary})
+	}
+	sent := serveObject(w, r, o, m.ageField, status)
+	if c.cfg.Observe != nil {
+		outcome := Hit
+		if sent.condition != semantics.Proceed {
+			outcome = NotModified
+		}
+		c.cfg.Observe(r.Context(), Event{
+			Kind: Served, Outcome: outcome, Status: sent.status, Bytes: sent.bytes,
+			TTL: o.resp.TTL(now), Duration: time.Since(now),
+		})
+	}
+}
+
+// memoAt is the memo of o's age now. Several may make the same one; that is
+// fine.
+func (o *object) memoAt(c *Cache, now time.Time) *memo {
+	age := semantics.Seconds(o.resp.Age(now))
+	if m := o.memo.Load(); m != nil && m.age == age && m.name == c.cfg.Name {
+		return m
+	}
+	m := &memo{
+		age:       age,
+		name:      c.cfg.Name,
+		ageField:  []string{strconv.FormatInt(age, 10)},
+		hitStatus: c.statusOf(o, semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true}),
+	}
+	o.memo.Store(m)
+	return m
+}
+
+// statusOf is Cache-Status with the members that were stored and then ours.
+func (c *Cache) statusOf(o *object, s semantics.CacheStatus) []string {
+	s.Name = c.cfg.Name
+	stored := o.header["Cache-Status"]
+	return append(stored[:len(stored):len(stored)], string(s.Append(nil)))
+}
+
+// addStatus appends our member to what is there.
+func (c *Cache) addStatus(h http.Header, s semantics.CacheStatus) {
+	s.Name = c.cfg.Name
+	old := h["Cache-Status"]
+	h["Cache-Status"] = append(old[:len(old):len(old)], string(s.Append(nil)))
+}
+
+// sent is what went to the client.
+type sent struct {
+	status    int
+	bytes     int64
+	condition semantics.Condition
+}
+
+// serveObject answers from o, with its trailers and as the request's conditions
+// and range will have it. Age and Cache-Status come from outside; the rest is
+// assigned as it is stored.
+func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status []string) sent {
+	out := w.Header()
+	for _, f := range o.fields {
+		set(out, f.name, f.values)
+	}
+	set(out, "Cache-Status", status)
+	out["Age"] = age
+
+	s := sent{status: o.status}
+	part := span{end: o.size, whole: true}
+	switch s.condition = semantics.Conditional(r.Method, r.Header, o.status, o.header, o.resp.Received); s.condition {
+	case semantics.NotModified:
+		s.status = http.StatusNotModified
+		withoutBody(out)
+	case semantics.PreconditionFailed:
+		s.status = http.StatusPreconditionFailed
+		withoutBody(out)
+		out["Content-Length"] = zeroLength
+	default:
+		if len(r.Header["Range"]) > 0 {
+			part = o.rangeFor(r, out)
+			s.status = part.status(o.status)
+		}
+	}
+	if len(o.trailer) > 0 && part.whole && s.condition == semantics.Proceed {
+		announce(out, o.trailer)
+	}
+	w.WriteHeader(s.status)
+	if r.Method == http.MethodHead || s.condition != semantics.Proceed || part.unsatisfiable {
+		return s
+	}
+	skip, left := part.start, part.end-part.start
+	for _, chunk := range o.body {
+		if skip >= int64(len(chunk)) {
+			skip -= int64(len(chunk))
+			continue
+		}
+		chunk = chunk[skip:]
+		skip = 0
+		if int64(len(chunk)) > left {
+			chunk = chunk[:left]
+		}
+		if len(chunk) == 0 {
+			break
+		}
+		n, err := w.Write(chunk)
+		s.bytes += int64(n)
+		left -= int64(len(chunk))
+		if err != nil {
+			return s // the client is gone
+		}
+	}
+	if part.whole {
+		for name, values := range o.trailer {
+			out[name] = values
+		}
+	}
+	return s
+}
+
+var zeroLength = []string{"0"}
+
+// withoutBody removes the fields that describe a body that is not sent (RFC
+// 9110 section 15.4.5).
+func withoutBody(h http.Header) {
+	delete(h, "Content-Length")
+	delete(h, "Content-Encoding")
+	delete(h, "Content-Type")
+	delete(h, "Content-Range")
+	delete(h, "Trailer")
+}
+
+// announce lists the trailers that will follow.
+func announce(h, trailer http.Header) {
+	names := make([]string, 0, len(trailer))
+	for name := range trailer {
+		names = append(names, name)
+	}
+	h["Trailer"] = names
+	delete(h, "Content-Length")
+}

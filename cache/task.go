@@ -1,0 +1,253 @@
+package cache
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// task is one request that was not a plain hit.
+type task struct {
+	*handler
+	w       http.ResponseWriter
+	r       *http.Request
+	primary string
+	q       semantics.Request
+	start   time.Time
+
+	// alone: what others fetched was of no use, it fetches for itself.
+	alone bool
+	// waited is how often the limit of FollowerWait was reached.
+	waited int
+
+	event Event
+	told  bool
+}
+
+// maxRounds bounds how often a request looks again after what it waited for was
+// of no use. Then it fetches alone.
+const maxRounds = 4
+
+// run answers the request. Each round decides by what the store has then.
+func (t *task) run(at found, now time.Time) {
+	defer t.tell()
+	for round := 1; ; round++ {
+		if round == maxRounds {
+			t.alone = true
+		}
+		if t.step(at, now) {
+			return
+		}
+		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
+		now = time.Now()
+	}
+}
+
+// step is one round. It is false if another is needed.
+func (t *task) step(at found, now time.Time) bool {
+	o := at.object
+	if o == nil {
+		return t.miss(at, now)
+	}
+	d := semantics.Decide(t.q, &o.resp, now)
+	switch {
+	case d.Verdict == semantics.Fresh:
+		t.told = true
+		t.hit(t.w, t.r, o, now)
+		return true
+	case d.Verdict == semantics.StaleWhileRevalidate:
+		t.refreshBehind(o, at, now)
+		t.stale(o, failure.StaleRefreshing, nil, 0, "refreshing", now)
+		return true
+	case t.q.OnlyIfCached:
+		t.fail(failure.New(failure.OnlyIfCached, nil))
+		return true
+	case d.StaleAllowed && !semantics.HasOriginConditions(t.r.Header):
+		return t.refreshFirst(o, at, d, now)
+	}
+	p := plan{fwd: orStale(d.Fwd), base: o, forbidden: d.StaleForbidden}
+	if past := -o.resp.TTL(now) - o.resp.SIE; p.forbidden == "" && past > 0 {
+		p.expired = past.Round(time.Second).String() + " ago"
+	}
+	return t.fetch(at, now, p)
+}
+
+func (t *task) miss(at found, now time.Time) bool {
+	if t.q.OnlyIfCached {
+		t.fail(failure.New(failure.OnlyIfCached, nil))
+		return true
+	}
+	fwd := "uri-miss"
+	if at.varies {
+		fwd = "vary-miss"
+	}
+	return t.fetch(at, now, plan{fwd: fwd})
+}
+
+func orStale(fwd string) string {
+	if fwd == "" {
+		return "stale"
+	}
+	return fwd
+}
+
+// plan is a fetch without a stale copy that could answer before it, and what to
+// do if it fails.
+type plan struct {
+	fwd       string
+	base      *object // to be validated, and kept if an error comes; nil = nothing
+	fallback  *object // may answer if the fetch fails before it has headers; nil = none
+	forbidden string  // the directive that keeps base from answering then
+	expired   string  // since when base may not answer then
+}
+
+// colour adds what kept a stale copy from answering.
+func (p plan) colour(e *failure.Error) *failure.Error {
+	switch {
+	case p.forbidden != "" && e.Own():
+		return e.With(failure.Note{Kind: failure.StaleForbidden, Detail: p.forbidden})
+	case p.expired != "":
+		return e.With(failure.Note{Kind: failure.StaleExpired, Detail: p.expired})
+	}
+	return e
+}
+
+// fetch gets the response with others or alone. HEAD, ranges and conditions on
+// the origin's current state are forwarded as they are, and not stored.
+func (t *task) fetch(at found, now time.Time, p plan) bool {
+	if t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) {
+		t.told = true
+		t.forward(t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
+		return true
+	}
+	q := t.query(at, now)
+	q.base = p.base
+	place := t.c.store.enter(&q)
+	switch {
+	case place.lead != nil:
+		t.lead(place.lead, p)
+		return true
+	case place.follow != nil:
+		return t.follow(place.follow, p)
+	}
+	return false
+}
+
+// query is what the request asks of its URL's row.
+func (t *task) query(at found, now time.Time) query {
+	return query{
+		cache:   t.c,
+		primary: t.primary,
+		header:  t.r.Header,
+		parsed:  t.q,
+		seen:    at.object,
+		names:   at.names,
+		solo:    t.solo(now),
+		fresh:   t.alone || t.q.NoCache || t.q.MaxAge == 0,
+		letOut:  t.waited == 1,
+		ctx:     t.r.Context(),
+	}
+}
+
+// solo tells whether the request neither waits for others nor lets others wait.
+func (t *task) solo(now time.Time) bool {
+	_, marked := t.c.markers.get(t.primary, now)
+	return marked || t.alone || t.q.NoStore || t.identified()
+}
+
+// identified tells whether the request says who its client is.
+func (t *task) identified() bool {
+	if len(t.r.Header["Authorization"]) > 0 {
+		return true
+	}
+	if len(t.c.cfg.IdentityCookies) == 0 || len(t.r.Header["Cookie"]) == 0 {
+		return false
+	}
+	for _, name := range t.c.cfg.IdentityCookies {
+		if _, err := t.r.Cookie(name); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// stale answers from a stale object: a rung of the ladder. e is what failed, nil
+// if nothing did; the failure is reported and mended in one go.
+func (t *task) stale(o *object, rung failure.Rung, e *failure.Error, fwdStatus int, detail string, now time.Time) {
+	if e != nil {
+		failure.Report(t.r.Context(), e)
+		failure.Mend(t.r.Context(), rung)
+	}
+	s := semantics.CacheStatus{TTL: o.left(now), HasTTL: true, Detail: detail}
+	switch rung {
+	case failure.StaleRefreshing, failure.StaleNoAttempt:
+		s.Hit = true
+	default:
+		s.Fwd, s.FwdStatus = "stale", fwdStatus
+	}
+	t.event.Rung, t.event.Failure, t.event.Fwd, t.event.FwdStatus, t.event.Detail = rung, e, s.Fwd, s.FwdStatus, detail
+	t.object(o, s, Stale, now)
+}
+
+// object answers from an object.
+func (t *task) object(o *object, s semantics.CacheStatus, outcome Outcome, now time.Time) {
+	if t.c.cfg.ShowKey {
+		s.Key = t.primary
+	}
+	o.touch(now)
+	sent := serveObject(t.w, t.r, o, o.memoAt(t.c, now).ageField, t.c.statusOf(o, s))
+	if sent.condition != semantics.Proceed && outcome != Stale {
+		outcome = NotModified
+	}
+	t.event.Outcome = outcome
+	t.event.Status, t.event.Bytes, t.event.TTL = sent.status, sent.bytes, o.resp.TTL(now)
+}
+
+// fail answers with a failure.
+func (t *task) fail(e *failure.Error) {
+	t.event.Outcome, t.event.Failure, t.event.Status = Failed, e, e.HTTPStatus()
+	if t.event.Detail == "" {
+		t.event.Detail = e.Cause.String()
+	}
+	t.c.addStatus(t.w.Header(), semantics.CacheStatus{Fwd: orDefaultString(t.event.Fwd, "miss"), FwdStatus: t.event.FwdStatus, Detail: t.event.Detail})
+	failure.Serve(t.w, t.r, e, t.c.cfg.ErrorHandler)
+}
+
+func orDefaultString(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// gone ends a request whose client left.
+func (t *task) gone() {
+	e := failure.New(failure.ClientGone, context.Cause(t.r.Context()))
+	failure.Report(t.r.Context(), e)
+	t.event.Outcome, t.event.Failure, t.event.Status = Failed, e, failure.StatusClientGone
+}
+
+// abort ends a response that had begun and can't be finished, so that it does
+// not look whole.
+func (t *task) abort(e *failure.Error) {
+	if e != nil {
+		e = e.With(failure.Note{Kind: failure.AfterHeaders})
+		failure.Report(t.r.Context(), e)
+	}
+	t.event.Outcome, t.event.Failure = Failed, e
+	panic(http.ErrAbortHandler)
+}
+
+// tell is called when the request ends, also by a panic.
+func (t *task) tell() {
+	if t.told || t.c.cfg.Observe == nil {
+		return
+	}
+	t.told = true
+	t.event.Kind = Served
+	t.event.Duration = time.Since(t.start)
+	t.c.cfg.Observe(t.r.Context(), t.event)
+}
