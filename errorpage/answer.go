@@ -211,18 +211,20 @@ func intercepted(ctx context.Context, status int, h http.Header, now time.Time) 
 	return e
 }
 
+// maxRetryAfter is the longest that an origin is believed.
+const maxRetryAfter = 365 * 24 * time.Hour
+
 // retryAfter reads a Retry-After field (RFC 9110 section 10.2.3); 0 is none.
 func retryAfter(s string, now time.Time) time.Duration {
-	if s == "" {
-		return 0
-	}
-	if len(s) <= 9 && allDigits(s) {
+	var d time.Duration
+	if s != "" && len(s) <= 9 && allDigits(s) {
 		n, _ := strconv.Atoi(s)
-		return time.Duration(n) * time.Second
+		d = time.Duration(n) * time.Second
+	} else if t, err := http.ParseTime(s); err == nil {
+		d = t.Sub(now)
 	}
-	t, err := http.ParseTime(s)
-	if err != nil {
+	if d < 0 || d > maxRetryAfter {
 		return 0
 	}
-	return max(0, t.Sub(now))
+	return d
 }

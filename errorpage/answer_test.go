@@ -2,8 +2,10 @@ package errorpage
 
 import (
 	"context"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	htmlpkg "html"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -332,9 +334,49 @@ func TestRetryAfterOfTheOrigin(t *testing.T) {
 		"99999999999999999999":          0,
 		"Wed, 01 Jul 2026 12:00:30 GMT": 30 * time.Second,
 		"Wed, 01 Jul 2026 11:00:00 GMT": 0,
+		"Fri, 01 Jan 9999 00:00:00 GMT": 0,
+		"31536000":                      maxRetryAfter,
+		"31536001":                      0,
 	} {
 		if got := retryAfter(in, now); got != want {
 			t.Errorf("retryAfter(%q) = %v, want %v", in, got, want)
 		}
 	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120")
+	f.Add("Wed, 01 Jul 2026 12:00:30 GMT")
+	f.Add("Fri, 01 Jan 9999 00:00:00 GMT")
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := retryAfter(s, now); d < 0 || d > maxRetryAfter {
+			t.Fatalf("retryAfter(%q) = %v", s, d)
+		}
+	})
+}
+
+// What counts as a safe id means nothing anywhere it is put.
+func FuzzRequestID(f *testing.F) {
+	f.Add("018f2f6e-7b6a-7c3d-9a57-0123456789ab")
+	f.Add("Root=1-6789:x/y+z@~")
+	f.Add("<a>")
+	f.Fuzz(func(t *testing.T, id string) {
+		if !ValidRequestID(id) {
+			return
+		}
+		quoted, err := stdjson.Marshal(id)
+		if err != nil || string(quoted) != `"`+id+`"` {
+			t.Errorf("%q in JSON is %s, %v", id, quoted, err)
+		}
+		if htmlpkg.EscapeString(id) != id {
+			t.Errorf("%q needs an escape in HTML", id)
+		}
+		if urn := string(appendInstance(nil, id)); strings.ContainsAny(urn, " %?#[]") {
+			t.Errorf("%q is no URN", urn)
+		}
+		if len(id) > maxRequestID || strings.ContainsAny(id[:1], "=+-@/.") {
+			t.Errorf("%q is accepted", id)
+		}
+	})
 }

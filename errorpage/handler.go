@@ -66,17 +66,12 @@ type response struct {
 	request  *http.Request
 	id       string
 	answered bool // by the page
-	refused  bool // next chose a status that can't be sent
 }
 
 // Begin lets next's answer pass or sends the page in its place. That is done
 // here, not when next returns: the page depends on nothing that is still to
 // come, and next may be copying a long body.
 func (rw *response) Begin(status int) bool {
-	if status < 100 || status > 999 {
-		rw.refused = true // the outer writer is about to panic
-		return true
-	}
 	e, ok := rw.replacement(status)
 	if !ok {
 		return true
@@ -112,12 +107,9 @@ func (rw *response) answer(e *failure.Error, status int) {
 	rw.page.answer(rw.Unwrap(), rw.request, e, status, rw.id)
 }
 
-// sent tells whether something of next's own answer went out.
-func (rw *response) sent() bool { return rw.Begun() && !rw.refused }
-
 // returned answers where next left that to us.
 func (rw *response) returned(ctx context.Context) {
-	if rw.sent() || rw.answered {
+	if rw.Begun() || rw.answered {
 		return
 	}
 	if e, ok := failure.From(ctx); ok && e.Own() {
@@ -131,7 +123,7 @@ func (rw *response) panicked(ctx context.Context, v any) {
 		panic(v)
 	}
 	e := failure.Recovered(v, debug.Stack())
-	if rw.sent() {
+	if rw.Begun() {
 		e = e.With(failure.Note{Kind: failure.AfterHeaders})
 	}
 	earlier, failed := failure.From(ctx)
@@ -144,7 +136,7 @@ func (rw *response) panicked(ctx context.Context, v any) {
 	rw.page.observe(ctx, Event{Kind: Recovered, Failure: e, RequestID: rw.id})
 	switch {
 	case rw.answered:
-	case rw.sent(), failed && earlier.Cause == failure.ClientGone:
+	case rw.Begun(), failed && earlier.Cause == failure.ClientGone:
 		panic(http.ErrAbortHandler)
 	default:
 		rw.answer(e, e.HTTPStatus())

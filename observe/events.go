@@ -47,7 +47,7 @@ func (o *Observer) logAttempt(ctx context.Context, ev backend.Event) {
 		slog.String("detail", clip(ev.Failure.Detail, maxText)),
 		slog.Any("phases", ev.Phases),
 		slog.String("request_id", RequestID(ctx)),
-		slog.String("fill", cache.FillID(ctx)))
+		slog.String("fill", o.fillID(ctx)))
 }
 
 // Breaker is a breaker.Config.Observe. Changes are logged; a refused request
@@ -104,6 +104,9 @@ func (o *Observer) RateLimit(_ context.Context, ev ratelimit.Event) { o.metrics.
 // ErrorPage is an errorpage.Config.Observe. A panic is logged even where it is
 // not the request's failure, since the page had been sent before.
 func (o *Observer) ErrorPage(ctx context.Context, ev errorpage.Event) {
+	if ev.Kind == errorpage.Served && o.fillID(ctx) != "" {
+		return // the cache makes use of it or not, but no visitor sees it
+	}
 	o.metrics.errorPage(ev)
 	if ev.Kind != errorpage.Recovered || ev.Failure == nil {
 		return

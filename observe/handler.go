@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/holdfast-go/holdfast/cache"
 	"github.com/holdfast-go/holdfast/errorpage"
 	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/internal/writer"
@@ -20,7 +19,7 @@ import (
 // request: it passes without a line of its own.
 func (o *Observer) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if cache.FillID(r.Context()) != "" {
+		if o.fillID(r.Context()) != "" {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -408,6 +408,37 @@ func TestFillFailures(t *testing.T) {
 	}
 }
 
+// A refresh that enters at the outermost handler again is no request.
+func TestRefreshPasses(t *testing.T) {
+	type fillKey struct{}
+	o, log := newObserver(t, Config{})
+	o.fillID = func(ctx context.Context) string {
+		id, _ := ctx.Value(fillKey{}).(string)
+		return id
+	}
+	page, err := errorpage.New(errorpage.Config{Observe: o.ErrorPage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen string
+	h := o.Handler(page.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Get("X-Request-Id")
+		failure.Serve(w, r, failure.New(failure.ConnectionRefused, nil), nil)
+	})))
+	r := get("/", "X-Request-Id", "of-the-first-request")
+	resp := serve(h, r.WithContext(context.WithValue(r.Context(), fillKey{}, "f1")))
+	if resp.StatusCode != 502 || seen != "of-the-first-request" {
+		t.Errorf("%d, the handler saw the id %q", resp.StatusCode, seen)
+	}
+	if all := log.all(t, ""); len(all) != 0 {
+		t.Errorf("lines: %v", all)
+	}
+	text := scrape(t, o)
+	if strings.Contains(text, "holdfast_requests_total{") || strings.Contains(text, "holdfast_errorpage_served_total{") {
+		t.Error("the refresh is counted as a request")
+	}
+}
+
 // Events of detached work may come at any time; what comes late changes
 // nothing, and none of it is a race.
 func TestLateEvents(t *testing.T) {
@@ -484,5 +515,25 @@ func TestPanicLine(t *testing.T) {
 			}
 			wantSamples(t, scrape(t, o), "holdfast_errorpage_panics_total 1")
 		})
+	}
+}
+
+// Uploads that a handler parsed are removed by net/http, which knows only the
+// request that it made.
+func TestMultipartFormIsHandedBack(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	body := "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n" + strings.Repeat("x", 1000) + "\r\n--b--\r\n"
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+	r.Header.Set("Content-Type", `multipart/form-data; boundary="b"`)
+	o.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	if r.MultipartForm == nil {
+		t.Fatal("the outer request has no form")
+	}
+	if err := r.MultipartForm.RemoveAll(); err != nil {
+		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/holdfast-go/holdfast/cache"
 	"github.com/holdfast-go/holdfast/errorpage"
 )
 
@@ -41,6 +42,8 @@ type Observer struct {
 	idHeader string // canonical
 	metrics  *metrics
 	handler  http.Handler // of Metrics
+	// fillID tells whether a context belongs to a fill of the cache.
+	fillID func(context.Context) string
 }
 
 // New returns an Observer. The error joins everything that is wrong with cfg.
@@ -71,6 +74,7 @@ func New(cfg Config) (*Observer, error) {
 		idHeader: http.CanonicalHeaderKey(cfg.RequestIDHeader),
 		metrics:  m,
 		handler:  handler,
+		fillID:   cache.FillID,
 	}, nil
 }
 
