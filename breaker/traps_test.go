@@ -341,11 +341,14 @@ func TestOldVerdicts(t *testing.T) {
 		}
 		wantPhase(t, b, Open)
 		time.Sleep(6 * time.Second)
+		old[5](errBoom)
+		if b.stage.Load().phase != Open {
+			t.Error("an old verdict made the breaker half-open")
+		}
 		trial, err := b.Allow()
 		if err != nil {
 			t.Fatal(err)
 		}
-		old[5](errBoom)
 		old[6](nil)
 		wantPhase(t, b, HalfOpen)
 		trial(nil)
@@ -357,6 +360,23 @@ func TestOldVerdicts(t *testing.T) {
 			t.Errorf("State() = %+v, want nothing of the time before", s)
 		}
 	})
+}
+
+// Between looking at the stage and taking the permit that a verdict is filed
+// with, the breaker may become half-open: then the permit is a trial's, and the
+// verdict must not be the trial's.
+func TestVerdictMeetsHalfOpen(t *testing.T) {
+	for _, verdict := range []error{errFailed, nil} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBreaker(t, Config{MinVolume: 1, Trials: 1})
+			trip(t, b)
+			time.Sleep(6 * time.Second)
+			b.count(b.stage.Load(), verdict) // taking the permit moves it on
+			wantPhase(t, b, HalfOpen)
+			call1(t, b, nil) // the place is free
+			wantPhase(t, b, Closed)
+		})
+	}
 }
 
 // State must not move an open breaker to half-open, nor fire an event.
