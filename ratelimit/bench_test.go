@@ -97,6 +97,7 @@ func BenchmarkAllowParallel(b *testing.B) {
 			l, keys := liveLimiter(b, nil)
 			var start atomic.Int64
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				i := int(start.Add(104_729))
 				for pb.Next() {
