@@ -17,12 +17,14 @@ type attempt struct {
 	ep     *endpoint
 	number int // from 1
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	parent context.Context
-	watch  watch
-	stage  phase // how far it came; for the report
-	at     moments
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	watch   watch
+	expired chan struct{}                // closed when the timer fires
+	fault   atomic.Pointer[timeoutError] // what it fired for
+	upload  *upload                      // the request's body; nil: none
+	stage   phase                        // how far it came; for the report
+	at      moments
 
 	conn    *h1conn // HTTP/1
 	h2      *h2conn // HTTP/2
@@ -40,7 +42,7 @@ type attempt struct {
 // start begins an attempt under the request's context. left is what remains of
 // the budget until the final headers.
 func (b *Backend) start(parent context.Context, ep *endpoint, number int, budget, left time.Duration) *attempt {
-	a := &attempt{b: b, ep: ep, number: number, parent: parent}
+	a := &attempt{b: b, ep: ep, number: number, expired: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(parent)
 	a.at.start = time.Now()
 	a.watch.begin(a.at.start, a.limit, a.timedOut)
@@ -86,7 +88,9 @@ func (a *attempt) timedOut(e *timeoutError) {
 	if e.phase == phaseConnect {
 		e.limit = a.b.cfg.Connect
 	}
+	a.fault.Store(e)
 	a.cancel(e)
+	close(a.expired)
 }
 
 // uploadFailed ends the attempt since the client's body broke.

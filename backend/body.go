@@ -220,6 +220,7 @@ type clientDeadline struct {
 	rc    *http.ResponseController
 	limit time.Duration // 0: none
 	armed time.Time     // when the deadline was last moved
+	inner *inProcess    // a handler may have set one of its own; nil: none
 }
 
 // init leaves the deadline alone where the server has one of its own.
@@ -233,7 +234,7 @@ func (d *clientDeadline) init(rc *http.ResponseController, r *http.Request, limi
 // arm moves the deadline. It is moved again only after an eighth of it passed,
 // so that many small writes cost little.
 func (d *clientDeadline) arm() {
-	if d.limit <= 0 {
+	if d.limit <= 0 || d.foreign() {
 		return
 	}
 	now := time.Now()
@@ -246,9 +247,11 @@ func (d *clientDeadline) arm() {
 	}
 }
 
+func (d *clientDeadline) foreign() bool { return d.inner != nil && d.inner.ownDeadline.Load() }
+
 // disarm takes the deadline back.
 func (d *clientDeadline) disarm() {
-	if !d.armed.IsZero() && d.limit > 0 {
+	if !d.armed.IsZero() && d.limit > 0 && !d.foreign() {
 		_ = d.rc.SetWriteDeadline(time.Time{}) // it was accepted before
 	}
 }

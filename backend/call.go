@@ -2,8 +2,10 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -111,7 +113,7 @@ func (c *call) attempt(ep *endpoint, gate func(error)) *attempt {
 	budget := c.b.cfg.UntilHeaders
 	left := max(budget-time.Since(c.began)+c.uploaded, time.Millisecond)
 	a := c.b.start(c.r.Context(), ep, c.attempts, budget, left)
-	a.gate = gate
+	a.gate, a.upload = gate, c.upload
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = a
@@ -135,6 +137,7 @@ func (c *call) cut(cause error) {
 // its answer says that it failed.
 func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	res, err := a.exchange(c.request(a.ep), c.interim)
+	c.clientEnd.inner = a.inner
 	if err != nil {
 		return nil, c.complete(a, a.explain(err))
 	}
@@ -206,8 +209,13 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 // explain names the cause of an error of the attempt.
 func (a *attempt) explain(err error) *failure.Error {
 	f := facts{err: err, stage: a.stage, reused: a.reused, written: a.written.Load(), handler: a.inner != nil}
-	if a.ctx.Err() != nil {
+	if e := a.fault.Load(); e != nil {
+		f.ended = e
+	} else if a.ctx.Err() != nil {
 		f.ended = context.Cause(a.ctx)
+		if errors.Is(f.ended, context.Canceled) && a.inner == nil && a.upload.late() {
+			f.ended = &uploadError{os.ErrDeadlineExceeded}
+		}
 	}
 	if c := a.conn; c != nil {
 		f.head, f.readErr = &c.head, c.readErr

@@ -63,10 +63,11 @@ type inProcess struct {
 	ownDeadline atomic.Bool // the handler set a deadline for the client's writes
 
 	// Of the reader:
-	rest    []byte        // of the piece that is being read
-	eaten   chan struct{} // where its end is told
-	flush   bool          // the handler wants what came so far to be sent
-	trailer http.Header   // the response's
+	over    <-chan struct{} // the request's context ended; nil: it does not matter
+	rest    []byte          // of the piece that is being read
+	eaten   chan struct{}   // where its end is told
+	flush   bool            // the handler wants what came so far to be sent
+	trailer http.Header     // the response's
 }
 
 // piece is what the handler hands over at once.
@@ -82,6 +83,7 @@ var errGivenUp = errors.New("backend: the request was given up")
 
 func newInProcess(a *attempt, out *request) *inProcess {
 	x := &inProcess{a: a, client: out.client, pieces: make(chan piece), gone: make(chan struct{}), done: make(chan struct{})}
+	x.over = a.ctx.Done()
 	x.req = out.origin.Clone(a.ctx)
 	x.req.Body = http.NoBody
 	if out.body != nil {
@@ -118,10 +120,24 @@ func (x *inProcess) roundTrip(interim func(*http.Response)) (*http.Response, err
 				x.result = &failure.Error{Cause: failure.ClosedBeforeHeaders, Detail: "the handler ended without an answer"}
 			}
 			return nil, x.result
-		case <-a.ctx.Done():
+		case <-x.over:
+			if err := x.ended(); err != nil {
+				return nil, err
+			}
+		case <-a.expired:
 			return nil, a.ctx.Err()
 		}
 	}
+}
+
+// ended tells why the exchange ended with the request's context; nil if it goes
+// on: a handler that was too slow to be sent the request may still answer.
+func (x *inProcess) ended() error {
+	if x.a.upload.late() {
+		x.over = nil
+		return nil
+	}
+	return x.a.ctx.Err()
 }
 
 func (x *inProcess) response(p piece) *http.Response {
@@ -168,7 +184,11 @@ func (x *inProcess) Read(p []byte) (int, error) {
 			}
 			x.collectTrailers()
 			return 0, io.EOF
-		case <-x.a.ctx.Done():
+		case <-x.over:
+			if err := x.ended(); err != nil {
+				return 0, err
+			}
+		case <-x.a.expired:
 			return 0, x.a.ctx.Err()
 		}
 	}

@@ -3,7 +3,9 @@ package backend
 import (
 	"errors"
 	"io"
+	"os"
 	"sync"
+	"time"
 )
 
 // errAbandoned ends the reads of an attempt that was given up.
@@ -45,6 +47,30 @@ func (u *upload) replayable() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.kept || u.read == 0 && !u.reading
+}
+
+// late tells whether the body ended since the client was too slow for a read
+// deadline. net/http then cancels the request's context, as if the client had
+// left, although it waits for an answer: the read that brings the news may be
+// about to return, and is waited for.
+func (u *upload) late() bool {
+	if u == nil {
+		return false
+	}
+	const moment = 20 * time.Millisecond
+	began := time.Now()
+	wake := time.AfterFunc(moment, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.changed.Broadcast()
+	})
+	defer wake.Stop()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.reading && time.Since(began) < moment {
+		u.changed.Wait()
+	}
+	return errors.Is(u.err, os.ErrDeadlineExceeded)
 }
 
 // finished tells whether the body was read to its end.
