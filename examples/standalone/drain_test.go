@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -190,6 +191,49 @@ func TestDrainEndsTunnels(t *testing.T) {
 	}
 	if b, _ := io.ReadAll(br); len(b) > 0 {
 		t.Errorf("the tunnel said %q at its end", b)
+	}
+}
+
+// Over HTTP/2 the lame duck answers what comes, and GOAWAY takes the place of
+// Connection: close.
+func TestLameDuckHTTP2(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "page")
+	}))
+	defer origin.Close()
+	p := start(t, "-backend", origin.URL, "-lame-duck", "2s", "-drain-timeout", "20s")
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	c := &http.Client{Transport: tr, Timeout: patience}
+	ask := func() (reused bool) {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused },
+		})
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.site, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := do(t, c, req); r.StatusCode != http.StatusOK || r.body != "page" || r.ProtoMajor != 2 {
+			t.Errorf("the answer = %s %s %q", r.Proto, r.Status, r.body)
+		}
+		return reused
+	}
+	ask()
+	if !ask() {
+		t.Error("before the drain the connection is not kept")
+	}
+	p.signal(t, syscall.SIGTERM)
+	admin := newClient(t)
+	eventually(t, "/readyz says that it drains", func() bool {
+		return get(t, admin, p.admin+"/readyz").StatusCode == http.StatusServiceUnavailable
+	})
+	if !ask() {
+		t.Error("the idle connection was closed at the signal: a request on its way would be lost")
+	}
+	eventually(t, "a request goes to a connection of its own", func() bool { return !ask() })
+	if code := p.wait(t); code != exitOK {
+		t.Errorf("exit code = %d", code)
 	}
 }
 
