@@ -10,6 +10,7 @@ import (
 // Readiness does not follow the origin: a proxy whose origin is down still has what
 // it stored.
 func TestAdmin(t *testing.T) {
+	t.Parallel()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = w.Write([]byte("page"))

@@ -13,54 +13,69 @@ func startDemo(t *testing.T) *process {
 }
 
 // Each way to break the origin, as a newcomer would try it: what is stored goes on,
-// what is not gets a page that says why, and all heals.
+// what is not gets a page that says why, and all heals. There is one demonstration
+// for each, since most of the time is spent waiting for what is stored to get old.
 func TestDemo(t *testing.T) {
-	p := startDemo(t)
-	c := newClient(t)
-	healthyAgain := func() {
-		t.Helper()
-		eventually(t, "the origin answers through the proxy", func() bool {
-			r := get(t, c, p.site+"/uncached")
-			return r.StatusCode == http.StatusOK && r.err == nil && r.Header.Get("Proxy-Status") == ""
-		})
-		eventually(t, "/time is fresh", func() bool {
-			r := get(t, c, p.site+"/time")
-			return r.StatusCode == http.StatusOK && strings.Contains(r.Header.Get("Cache-Status"), "; hit; ttl=") &&
-				!strings.Contains(r.Header.Get("Cache-Status"), "ttl=-")
-		})
-	}
-	healthyAgain()
-
-	for _, tt := range []struct {
+	t.Parallel()
+	demos := []struct {
 		fault    fault
 		uncached func(reply) bool
+		*process
 	}{
-		{refuse, branded},
-		{stall, branded},
-		{fail, branded},
-		{slow, func(r reply) bool { return r.StatusCode == http.StatusOK && strings.Contains(r.body, "for you alone") }},
-		{truncate, func(r reply) bool { return r.err != nil || branded(r) }}, // broken off as it came, or refused by the breaker
-	} {
-		t.Run(string(tt.fault), func(t *testing.T) {
-			if r := post(t, c, p.control+"/break/"+string(tt.fault)); r.StatusCode != http.StatusOK || !strings.Contains(r.body, string(tt.fault)) {
-				t.Fatalf("breaking = %s %q", r.Status, r.body)
-			}
-			eventually(t, "/uncached shows it", func() bool { return tt.uncached(get(t, c, p.site+"/uncached", "Accept", "text/html")) })
-			eventually(t, "/time is served stale", func() bool {
-				r := get(t, c, p.site+"/time")
-				if r.StatusCode != http.StatusOK || r.err != nil || !strings.Contains(r.body, "The origin made this at") {
-					t.Fatalf("/time = %s %q %v %q", r.Status, r.body, r.err, r.Header)
-				}
-				status := r.Header.Get("Cache-Status")
-				return strings.Contains(status, "ttl=-") || strings.Contains(status, "fwd=stale") && !strings.Contains(status, "stored")
-			})
-			if r := post(t, c, p.control+"/heal"); r.StatusCode != http.StatusOK {
-				t.Fatalf("healing = %s %q", r.Status, r.body)
-			}
-			healthyAgain()
-		})
+		{fault: refuse, uncached: branded},
+		{fault: stall, uncached: branded},
+		{fault: fail, uncached: branded},
+		{fault: slow, uncached: func(r reply) bool {
+			return r.StatusCode == http.StatusOK && strings.Contains(r.body, "for you alone")
+		}},
+		{fault: truncate, uncached: func(r reply) bool {
+			return r.err != nil || branded(r) // broken off as it came, or refused by the breaker
+		}},
 	}
-	p.drained(t)
+	c := newClient(t)
+	for i := range demos {
+		demos[i].process = startDemo(t)
+	}
+	for _, d := range demos {
+		fresh(t, c, d.process, d.fault)
+		if r := post(t, c, d.control+"/break/"+string(d.fault)); r.StatusCode != http.StatusOK || !strings.Contains(r.body, string(d.fault)) {
+			t.Fatalf("breaking = %s %q", r.Status, r.body)
+		}
+	}
+	for _, d := range demos {
+		eventually(t, string(d.fault)+": /uncached shows it", func() bool {
+			return d.uncached(get(t, c, d.site+"/uncached", "Accept", "text/html"))
+		})
+		eventually(t, string(d.fault)+": /time is served stale", func() bool {
+			r := get(t, c, d.site+"/time")
+			if r.StatusCode != http.StatusOK || r.err != nil || !strings.Contains(r.body, "The origin made this at") {
+				t.Fatalf("%s: /time = %s %q %v %q", d.fault, r.Status, r.body, r.err, r.Header)
+			}
+			status := r.Header.Get("Cache-Status")
+			return strings.Contains(status, "ttl=-") || strings.Contains(status, "fwd=stale") && !strings.Contains(status, "stored")
+		})
+		if r := post(t, c, d.control+"/heal"); r.StatusCode != http.StatusOK {
+			t.Fatalf("%s: healing = %s %q", d.fault, r.Status, r.body)
+		}
+	}
+	for _, d := range demos {
+		fresh(t, c, d.process, d.fault)
+		d.drained(t)
+	}
+}
+
+// fresh waits until all is well.
+func fresh(t *testing.T, c *http.Client, p *process, f fault) {
+	t.Helper()
+	eventually(t, string(f)+": the origin answers through the proxy", func() bool {
+		r := get(t, c, p.site+"/uncached")
+		return r.StatusCode == http.StatusOK && r.err == nil && r.Header.Get("Proxy-Status") == ""
+	})
+	eventually(t, string(f)+": /time is fresh", func() bool {
+		r := get(t, c, p.site+"/time")
+		status := r.Header.Get("Cache-Status")
+		return r.StatusCode == http.StatusOK && strings.Contains(status, "; hit; ttl=") && !strings.Contains(status, "ttl=-")
+	})
 }
 
 // branded tells whether r is the error page, and says why.
@@ -72,6 +87,7 @@ func branded(r reply) bool {
 
 // A visitor's own look at the demonstration, without scripts and with them.
 func TestDemoPages(t *testing.T) {
+	t.Parallel()
 	p := startDemo(t)
 	c := newClient(t)
 	home := get(t, c, p.site+"/")

@@ -197,6 +197,7 @@ func TestDrainEndsTunnels(t *testing.T) {
 // Over HTTP/2 the lame duck answers what comes, and GOAWAY takes the place of
 // Connection: close.
 func TestLameDuckHTTP2(t *testing.T) {
+	t.Parallel()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "page")
 	}))
