@@ -248,8 +248,11 @@ func (x *fetch) verdict() verdict {
 	hd := f.headNow()
 	reported, failed := failure.From(f.ctx)
 	because := func(e *failure.Error) verdict {
-		if failed {
+		switch {
+		case failed:
 			e = reported
+		case hd.failure != nil: // nobody may have wanted the rest of its answer
+			e = hd.failure
 		}
 		return verdict{e, true}
 	}

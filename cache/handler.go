@@ -108,6 +108,9 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, how forwarding
 		}()
 	}
 	h.next.ServeHTTP(f, r)
+	if f.Status() == 0 {
+		f.WriteHeader(http.StatusOK) // as net/http would now, but seen by Begin
+	}
 }
 
 type forwarder struct {
@@ -121,8 +124,6 @@ type forwarder struct {
 // changed something never reads the old content afterwards.
 func (f *forwarder) Begin(status int) bool {
 	f.c.invalidate(f.r, status, f.Header())
-	if f.r.Method != http.MethodConnect {
-		f.c.addStatus(f.Header(), semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail})
-	}
+	f.c.addStatus(f.Header(), semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail})
 	return true
 }

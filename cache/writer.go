@@ -3,6 +3,7 @@ package cache
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -64,6 +65,9 @@ func (w *fillWriter) Unwrap() http.ResponseWriter { return w.outer }
 func (w *fillWriter) WriteHeader(status int) {
 	if w.mode != modeUnknown {
 		return
+	}
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("cache: invalid WriteHeader code %d", status)) // as net/http does
 	}
 	if status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
 		w.f.inform(status, w.h.Clone())
@@ -152,14 +156,30 @@ func (w *fillWriter) WriteString(s string) (int, error) {
 	return w.Write([]byte(s))
 }
 
-func (w *fillWriter) ReadFrom(src io.Reader) (int64, error) {
+// ReadFrom leaves the status open if src fails before its first byte. What goes
+// straight to the client may do so by sendfile.
+func (w *fillWriter) ReadFrom(src io.Reader) (n int64, err error) {
+	plain := struct{ io.Writer }{w}
 	if w.mode == modeUnknown {
-		w.WriteHeader(http.StatusOK)
+		if n, err = io.Copy(plain, io.LimitReader(src, sniffLength)); err != nil || n < sniffLength {
+			return n, err
+		}
 	}
+	var more int64
 	if w.mode == modeDirect {
-		return w.direct.ReadFrom(src)
+		more, err = w.direct.ReadFrom(src)
+	} else {
+		more, err = io.Copy(plain, src)
 	}
-	return io.Copy(struct{ io.Writer }{w}, src)
+	return n + more, err
+}
+
+// CloseNotify is deprecated in net/http, but gin's Context.Stream takes it for
+// granted. It fires when the fetch is given up.
+func (w *fillWriter) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(w.f.ctx, func() { gone <- true })
+	return gone
 }
 
 func (w *fillWriter) FlushError() error {
