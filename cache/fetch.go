@@ -130,7 +130,6 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	}
 	if x.allowDirect != nil && !hd.store && !(hd.share && f.followed()) {
 		hd.share = false
-		x.complete(&hd)
 		x.mark(&hd)
 		f.open(hd)
 		x.allowDirect(hd)

@@ -57,11 +57,14 @@ type query struct {
 	behind bool
 }
 
-// entry into a row: one of its fields is set, or none if the store has
-// something newer than query.seen by now.
+// place is what a request gets in a row: one of its fields is set, or none where
+// nothing is to be done.
 type place struct {
 	lead   *fill
 	follow *reader
+	// late is a response that is there by now, whether the store shows it yet or
+	// not: the request decides anew.
+	late *object
 }
 
 // enter makes the request a follower of a fill in flight or the leader of one
@@ -90,6 +93,13 @@ func (s *Store) enter(q *query) place {
 	if rw != nil && q.behind && slices.ContainsFunc(rw.fills, func(f *fill) bool { return s.refreshes(rw, f, q) }) {
 		return place{}
 	}
+	if rw != nil {
+		for _, f := range slices.Backward(rw.fills) {
+			if o := s.complete(f, q); o != nil {
+				return place{late: o}
+			}
+		}
+	}
 	if rw != nil && !q.fresh && !q.behind {
 		for _, f := range slices.Backward(rw.fills) {
 			if rd := s.join(rw, f, q); rd != nil {
@@ -97,8 +107,8 @@ func (s *Store) enter(q *query) place {
 			}
 		}
 	}
-	if at, _ := s.find([]byte(q.primary), q.header); at.object != q.seen && at.object != nil {
-		return place{}
+	if at, _ := s.find([]byte(q.primary), q.header); at.object != nil && newer(at.object, q.seen) {
+		return place{late: at.object}
 	}
 	if rw == nil {
 		rw = &row{names: q.names}
@@ -127,6 +137,24 @@ func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
 	defer f.mu.Unlock()
 	return f.phase == phaseWaiting || !f.closed
 }
+
+// complete is the object of a fill that has ended and is being published, if it
+// is of the request's variant and newer than what that has seen.
+// flights.mu is held.
+func (s *Store) complete(f *fill, q *query) *object {
+	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil ||
+		!newer(f.object, q.seen) || !sameVariant(f.object.vary, f.reqHeader, q.header) {
+		return nil
+	}
+	return f.object
+}
+
+func newer(o, than *object) bool { return than == nil || o.version > than.version }
 
 // join makes the request a reader of f if it may share what f brings, as far as
 // that is known yet. flights.mu is held.

@@ -183,7 +183,7 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 		s.Detail = h.detail()
 	}
 	if t.c.cfg.ShowKey {
-		s.Key = t.primary
+		s.Key = readable(t.primary)
 	}
 	if collapsed {
 		merge(out, h.shared)

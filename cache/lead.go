@@ -80,7 +80,7 @@ func (l *leader) passDirect(h head) {
 		s.Detail = l.event.Detail
 	}
 	if l.c.cfg.ShowKey {
-		s.Key = l.primary
+		s.Key = readable(l.primary)
 	}
 	l.c.addStatus(out, s)
 	l.event.Outcome, l.event.Fwd, l.event.FwdStatus, l.event.Status = Miss, l.fwd, h.status, h.status

@@ -41,6 +41,7 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 	case place.follow != nil:
 		return t.await(place.follow, o, p, false)
 	}
+	t.late = place.late
 	return false
 }
 

@@ -3,6 +3,7 @@ package cache
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
@@ -15,7 +16,7 @@ func (h *handler) hit(w http.ResponseWriter, r *http.Request, o *object, now tim
 	m := o.memoAt(c, now)
 	status := m.hitStatus
 	if c.cfg.ShowKey {
-		status = c.statusOf(o, semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Key: o.primary})
+		status = c.statusOf(o, semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Key: readable(o.primary)})
 	}
 	sent := serveObject(w, r, o, m.ageField, status)
 	if c.cfg.Observe != nil {
@@ -53,6 +54,9 @@ func (c *Cache) statusOf(o *object, s semantics.CacheStatus) []string {
 	stored := o.header["Cache-Status"]
 	return append(stored[:len(stored):len(stored)], string(s.Append(nil)))
 }
+
+// readable is a key as Cache-Status shows it: its parts, set apart by blanks.
+func readable(key string) string { return strings.ReplaceAll(key, "\x00/", " ") }
 
 // addStatus appends our member to what is there.
 func (c *Cache) addStatus(h http.Header, s semantics.CacheStatus) {

@@ -20,6 +20,8 @@ type task struct {
 
 	// alone: what others fetched was of no use, it fetches for itself.
 	alone bool
+	// late is a response that the store may not show yet.
+	late *object
 	// waited is how often the limit of FollowerWait was reached.
 	waited int
 
@@ -42,6 +44,9 @@ func (t *task) run(at found, now time.Time) {
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
+		if t.late != nil && newer(t.late, at.object) && t.c.store.valid(t.late) {
+			at.object = t.late
+		}
 		now = time.Now()
 	}
 }
@@ -133,6 +138,7 @@ func (t *task) fetch(at found, now time.Time, p plan) bool {
 	case place.follow != nil:
 		return t.follow(place.follow, p)
 	}
+	t.late = place.late
 	return false
 }
 
@@ -195,7 +201,7 @@ func (t *task) stale(o *object, rung failure.Rung, e *failure.Error, fwdStatus i
 // object answers from an object.
 func (t *task) object(o *object, s semantics.CacheStatus, outcome Outcome, now time.Time) {
 	if t.c.cfg.ShowKey {
-		s.Key = t.primary
+		s.Key = readable(t.primary)
 	}
 	o.touch(now)
 	sent := serveObject(t.w, t.r, o, o.memoAt(t.c, now).ageField, t.c.statusOf(o, s))
