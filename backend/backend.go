@@ -163,6 +163,9 @@ func (c *call) refused(e *failure.Error) {
 		failure.Report(c.r.Context(), e.With(failure.Note{Kind: failure.AfterHeaders}))
 		panic(http.ErrAbortHandler)
 	}
+	if !c.upload.finished() && c.r.ProtoMajor == 1 {
+		c.w.Header()["Connection"] = closing
+	}
 	c.b.fail(c.w, c.r, e)
 }
 

@@ -103,15 +103,11 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 		failure.ProxyStatus{}.Set(h, e)
 	}
 	if !c.upload.finished() {
-		if res.StatusCode <= 299 {
-			// The upload goes on while the answer is read. What is left of it at
-			// the end must not be taken for the next request.
-			_ = c.rc.EnableFullDuplex() // where that is unknown it is not needed
-			if c.r.ProtoMajor == 1 {
-				h["Connection"] = []string{"close"}
-			}
-		} else {
-			c.stopUpload()
+		// The answer came before the upload was whole. It is sent at once, and
+		// what is left of the upload must not be taken for the next request.
+		_ = c.rc.EnableFullDuplex() // where that is unknown it is not needed
+		if c.r.ProtoMajor == 1 {
+			h["Connection"] = closing
 		}
 	}
 	c.clientEnd.arm()
@@ -128,12 +124,22 @@ func (c *call) report(e *failure.Error) {
 	}
 }
 
+var closing = []string{"close"}
+
+// uploadLinger is how long net/http may look for the rest of an upload that was
+// cut off, so that the answer is not lost to a connection reset.
+const uploadLinger = 500 * time.Millisecond
+
 // stopUpload ends the reading of the request's body for good. A Read that waits
 // for the client is interrupted; net/http then closes the connection after the
 // answer.
 func (c *call) stopUpload() {
-	if c.upload != nil {
-		c.upload.close(func() error { return c.rc.SetReadDeadline(longAgo) })
+	if c.upload == nil {
+		return
+	}
+	c.upload.close(func() error { return c.rc.SetReadDeadline(longAgo) })
+	if !c.upload.finished() {
+		_ = c.rc.SetReadDeadline(time.Now().Add(uploadLinger)) // where that is unknown nothing lingers
 	}
 }
 

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/internal/writertest"
@@ -24,4 +25,20 @@ func TestWriterUpgrade(t *testing.T) {
 			next.ServeHTTP(u, r)
 		})
 	}, writertest.Without(writertest.Assertions, "no CloseNotifier: deprecated"))
+}
+
+// TestWriterRemote has the handlers behind a socket: what net/http can do must
+// come through the proxy, too.
+func TestWriterRemote(t *testing.T) {
+	writertest.Run(t, func(next http.Handler) http.Handler {
+		origin := httptest.NewUnstartedServer(next)
+		origin.Config.ErrorLog = quiet
+		origin.Start()
+		t.Cleanup(origin.Close)
+		return newBackend(t, Config{Endpoints: []Endpoint{{URL: origin.URL}}})
+	},
+		writertest.Without(writertest.Hijack, "an origin that hijacks a plain request speaks no HTTP any more"),
+		writertest.Without(writertest.WriteDeadline, "an origin that can't write before its headers is answered for with a 502"),
+		writertest.Without(writertest.Continue, "over HTTP/2 net/http hides the Expect field; see TestExpectContinue"),
+	)
 }
