@@ -42,7 +42,7 @@ func TestProtect(t *testing.T) {
 		}
 	}()
 
-	stale, fresh, unknown := "/stale?cc=max-age=0", "/fresh?cc=max-age=60", "/unknown?cc=max-age=60"
+	stale, fresh, unknown := "/stale?cc=public,max-age=0", "/fresh?cc=max-age=60", "/unknown?cc=max-age=60"
 	steps := []struct {
 		name, path  string
 		crashing    bool
