@@ -222,6 +222,8 @@ func TestKeepFor(t *testing.T) {
 		{[]string{"Cache-Control: max-age=60, must-revalidate"}, time.Minute},
 		{[]string{"Cache-Control: no-cache", `Etag: "a"`}, keepValidated},
 		{[]string{"Cache-Control: max-age=0"}, 0},
+		{[]string{"Last-Modified: " + at(0), date(0)}, time.Hour + keepValidated}, // a file that was written just now
+		{[]string{`Etag: "a"`}, keepValidated},                                    // made for one visitor, perhaps
 	} {
 		r := Analyze(fields(tt.fields...), 200, t0, t0, Options{StaleIfError: time.Hour})
 		if got := r.KeepFor(t0); got != tt.want {

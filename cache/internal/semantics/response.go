@@ -22,7 +22,7 @@ type Response struct {
 	Forbids        string
 	// NoCache: it is not used without being revalidated (RFC 9111 section 5.2.2.4).
 	NoCache bool
-	// Heuristic: the lifetime is our guess.
+	// Heuristic: the lifetime is our guess, made from Last-Modified. It may be 0.
 	Heuristic bool
 	// Shareable: the origin said that it is for everybody, credentials or not
 	// (RFC 9111 section 3.5).
@@ -113,8 +113,8 @@ func lifetime(d *directives, h http.Header, status int, date time.Time) (life ti
 // stale works out the windows. What the response says of itself outranks the
 // s-maxage beside it, which implies proxy-revalidate (RFC 9111 section
 // 5.2.2.10); what the operator says outranks nothing. An answer of 500 or more
-// is never used stale. Nor has the operator a say where the origin gave no
-// freshness at all: that is how pages for one visitor come.
+// is never used stale. Nor has the operator a say where the origin gave neither
+// freshness nor a time of modification: that is how pages for one visitor come.
 func (r *Response) stale(d *directives, o Options) {
 	switch {
 	case d.noCache:
@@ -131,7 +131,7 @@ func (r *Response) stale(d *directives, o Options) {
 		return
 	case d.sMaxAge != absent:
 		r.MustRevalidate, r.Forbids = true, "s-maxage"
-	case r.Lifetime > 0 || d.public:
+	case r.Lifetime > 0 || r.Heuristic || d.public:
 		r.SWR, r.SIE = o.StaleWhileRevalidate, o.StaleIfError
 	}
 	if d.swr != absent {
