@@ -60,7 +60,7 @@ func TestForwarded(t *testing.T) {
 		{"a GET with a body", "GET", "", "x", "holdfast; fwd=bypass; fwd-status=200"},
 		{"HEAD miss", "HEAD", "", "", "holdfast; fwd=uri-miss; fwd-status=200"},
 		{"range miss", "GET", "Range: bytes=0-1", "", "holdfast; fwd=uri-miss; fwd-status=200"},
-		{"upgrade", "GET", "Upgrade: websocket", "", ""},
+		{"upgrade", "GET", "Connection: keep-alive, Upgrade", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCache(t, Config{})
@@ -70,6 +70,9 @@ func TestForwarded(t *testing.T) {
 				r := httptest.NewRequest(tt.method, "/", strings.NewReader(tt.body))
 				if name, value, ok := strings.Cut(tt.header, ": "); ok {
 					r.Header.Set(name, value)
+				}
+				if tt.name == "upgrade" {
+					r.Header.Set("Upgrade", "websocket")
 				}
 				if a := doRequest(h, r); a.status != 200 || a.cacheStatus() != tt.want {
 					t.Errorf("%s = %d %q, want 200 %q", tt.method, a.status, a.cacheStatus(), tt.want)
@@ -155,7 +158,7 @@ func TestLadder(t *testing.T) {
 					t.Errorf("got %d %q %q,\nwant %d %q %q", a.status, a.body, a.cacheStatus(), tt.status, tt.body, tt.want)
 				}
 				e, rung := failure.Outcome(r.Context())
-				if rung != tt.rung && !(rung == failure.Unmended && e == nil) {
+				if rung != tt.rung && (rung != failure.Unmended || e != nil) {
 					t.Errorf("mended by %v, want %v", rung, tt.rung)
 				}
 				if tt.cause == 0 && e != nil || tt.cause != 0 && (e == nil || e.Cause != tt.cause) {
@@ -214,4 +217,74 @@ func TestRetryStale(t *testing.T) {
 			t.Errorf("healed: %q, want new", a.body)
 		}
 	})
+}
+
+// TestHealsAtOnce: what is refused without an attempt is asked for again by the
+// next request; a breaker that closes is noticed at once.
+func TestHealsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		o := newOrigin(page(200, "old", "Cache-Control: max-age=60"))
+		h := c.Handler(o)
+		do(h, "GET", "/")
+		time.Sleep(70 * time.Second)
+		o.set(failing(&failure.Error{Cause: failure.BreakerOpen, RetryAfter: time.Minute}))
+		for range 5 {
+			if a := do(h, "GET", "/"); a.body != "old" {
+				t.Errorf("got %q, want the stale copy", a.body)
+			}
+		}
+		o.set(page(200, "new", "Cache-Control: max-age=60"))
+		if a := do(h, "GET", "/"); a.body != "new" {
+			t.Errorf("got %q, want new", a.body)
+		}
+	})
+}
+
+// TestHeadOfStale: a HEAD awaits the refresh of what is stored, which is a GET.
+func TestHeadOfStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		o := newOrigin(page(200, "old", "Cache-Control: max-age=60"))
+		h := c.Handler(o)
+		do(h, "GET", "/")
+		time.Sleep(70 * time.Second)
+		o.set(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				t.Errorf("the refresh is a %s, want GET", r.Method)
+			}
+			page(200, "longer", "Cache-Control: max-age=60")(w, r)
+		})
+		if a := do(h, "HEAD", "/"); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "6" {
+			t.Errorf("got %d %q %v, want the headers of the refreshed page", a.status, a.body, a.header)
+		}
+		o.set(failing(failure.New(failure.ConnectionRefused, nil)))
+		time.Sleep(70 * time.Second)
+		if a := do(h, "HEAD", "/"); a.status != 200 || a.header.Get("Content-Length") != "6" {
+			t.Errorf("got %d %v, want the stale headers", a.status, a.header)
+		}
+	})
+}
+
+// TestOuterHeaders: what stands around the cache adds its own fields; they are
+// not stored, and lists are appended to.
+func TestOuterHeaders(t *testing.T) {
+	c := newCache(t, Config{})
+	n := 0
+	inner := c.Handler(page(200, "x", "Cache-Control: max-age=60", "Vary: Accept", "Cache-Status: origin; hit", "X-Who: inner"))
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n++
+		w.Header().Set("X-Count", fmt.Sprint(n))
+		w.Header().Set("X-Who", "outer")
+		w.Header().Set("Vary", "Origin")
+		inner.ServeHTTP(w, r)
+	})
+	for i, want := range []string{"origin; hit, holdfast; fwd=uri-miss; fwd-status=200; ttl=60; stored", "origin; hit, holdfast; hit; ttl=60"} {
+		a := do(h, "GET", "/")
+		if a.header.Get("X-Count") != fmt.Sprint(i+1) || a.header.Get("X-Who") != "inner" ||
+			strings.Join(a.header["Vary"], ", ") != "Origin, Accept" || a.cacheStatus() != want {
+			t.Errorf("request %d: %v, want Cache-Status %q", i, a.header, want)
+		}
+		settled(t, c)
+	}
 }

@@ -184,7 +184,8 @@ func isSFToken(s string) bool {
 		if !isTokenByte(c) && c != ':' && c != '/' {
 			return false
 		}
-		if i == 0 && c != '*' && !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z') {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if i == 0 && c != '*' && !letter {
 			return false
 		}
 	}

@@ -128,7 +128,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 		}
 		hd.share = hd.foreign || hd.failure.Cause.Row().Share
 	}
-	if x.allowDirect != nil && !hd.store && !(hd.share && f.followed()) {
+	if x.allowDirect != nil && !hd.store && (!hd.share || !f.followed()) {
 		hd.share = false
 		x.mark(&hd)
 		f.open(hd)
@@ -233,6 +233,7 @@ func (x *fetch) settle() verdict {
 	}
 	f.cancel(context.Canceled)
 	x.tell(v.err, hd, store, now)
+	f.cache.ended(f)
 	return v
 }
 
@@ -266,8 +267,8 @@ func (x *fetch) verdict() verdict {
 			Cause: failure.BadValidation, Status: x.w.status,
 			Detail: "a " + strconv.Itoa(x.w.status) + " to a request without conditions and range",
 		})
-	case x.w.mode == modeDirect, x.w.mode == modeHijacked:
-		return verdict{hd.failure, false}
+	case (x.w.mode == modeDirect || x.w.mode == modeHijacked) && (!failed || reported == hd.failure):
+		return verdict{hd.failure, false} // its framing is the server's to judge
 	case x.w.mode == modeFill && x.w.length >= 0 && x.w.written != x.w.length && bodyAllowed(x.w.status):
 		return because(&failure.Error{
 			Cause:  failure.Truncated,
@@ -276,9 +277,9 @@ func (x *fetch) verdict() verdict {
 	case failed && reported != hd.failure:
 		return verdict{reported, true}
 	case errors.Is(cause, errDeadline):
-		return because(failure.New(failure.TotalDeadline, cause))
+		return because(errDeadline)
 	case errors.Is(cause, errShutdown):
-		return because(failure.New(failure.Draining, cause))
+		return because(errShutdown)
 	case cause != nil:
 		return because(failure.New(failure.ClientGone, cause))
 	}

@@ -2,7 +2,7 @@ package cache
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -26,11 +26,13 @@ const (
 	maxInfos = 8
 )
 
-// The reasons for which a fill's context ends.
+// The causes for which a fill's context ends (context.Cause). To a part inside
+// that only asks whether its client left, the first and the last say that it
+// did.
 var (
-	errAbandoned = errors.New("cache: nobody waits for this fetch any more")
-	errDeadline  = errors.New("cache: the fetch took longer than Config.FillTimeout")
-	errShutdown  = errors.New("cache: shut down")
+	errAbandoned = fmt.Errorf("cache: nobody waits for this fetch any more: %w", context.Canceled)
+	errDeadline  = failure.New(failure.TotalDeadline, fmt.Errorf("cache: the fetch took longer than Config.FillTimeout: %w", context.DeadlineExceeded))
+	errShutdown  = failure.New(failure.Draining, fmt.Errorf("cache: shut down: %w", context.Canceled))
 )
 
 // The reasons of our own for which a response is not stored, beside those of
@@ -371,7 +373,7 @@ func (f *fill) whole() [][]byte {
 	defer f.mu.Unlock()
 	body := make([][]byte, len(f.chunks))
 	for i, c := range f.chunks {
-		body[i] = c.buf[:len(c.buf):len(c.buf)]
+		body[i] = slices.Clip(c.buf)
 		if waste := cap(c.buf) - len(c.buf); waste > len(c.buf)/8 {
 			body[i] = slices.Clone(c.buf)
 		}
@@ -381,6 +383,12 @@ func (f *fill) whole() [][]byte {
 
 // abandonIfUnwanted gives a fetch up that nobody waits for, unless it is going
 // to be stored, or is a refresh of which that is not known yet. mu is held.
+//
+//  1. The last client leaves a fetch without headers.
+//  2. Another request for the URL finds it in its row.
+//
+// Both are under mu: either the request joined before and the fetch goes on, or
+// it finds it closed and makes a fetch of its own. None follows a cancelled one.
 func (f *fill) abandonIfUnwanted() {
 	switch {
 	case f.users > 0 || f.phase == phaseDone:

@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/http/httputil"
 	"net/textproto"
+	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -613,3 +617,79 @@ func TestWindow(t *testing.T) {
 		f.cancel(nil)
 	})
 }
+
+// TestReverseProxy: httputil.ReverseProxy returns normally on a broken body
+// unless the context says that a server will notice. In process none would.
+func TestReverseProxy(t *testing.T) {
+	broken := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = w.Write(make([]byte, 100_000))
+		_ = http.NewResponseController(w).Flush()
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			conn.Close()
+		}
+	}))
+	u, err := url.Parse(broken.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(u)
+	proxy.ErrorLog = log.New(io.Discard, "", 0)
+	c := newCache(t, Config{})
+	h := c.Handler(proxy)
+	for range 2 {
+		a := do(h, "GET", "/")
+		if a.err == nil || strings.Contains(a.cacheStatus(), "hit") {
+			t.Errorf("got %d, %d bytes, %q: want it aborted", a.status, len(a.body), a.cacheStatus())
+		}
+		settled(t, c)
+	}
+}
+
+// TestGoexit: a handler that ends its goroutine leaves nobody waiting.
+func TestGoexit(t *testing.T) {
+	c := newCache(t, Config{})
+	arrived, release := make(chan struct{}), make(chan struct{})
+	o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-release
+		runtime.Goexit()
+	})
+	h := c.Handler(o)
+	go do(h, "GET", "/")
+	<-arrived
+	o.set(page(200, "next", "Cache-Control: max-age=60"))
+	got := make(chan answer)
+	go func() { got <- do(h, "GET", "/") }()
+	followers(t, c, 1)
+	close(release)
+	if a := <-got; a.body != "next" {
+		t.Errorf("the follower got %d %q, want a fetch of its own", a.status, a.body)
+	}
+	settled(t, c)
+}
+
+// TestOuterWriterPanics: a panic of what stands outside ends the request, not
+// the process.
+func TestOuterWriterPanics(t *testing.T) {
+	c := newCache(t, Config{})
+	inner := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.WriteString(w, "body")
+	}))
+	var got any
+	func() {
+		defer func() { got = recover() }()
+		inner.ServeHTTP(explosive{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+	}()
+	if got != "boom" {
+		t.Errorf("panic value = %v, want boom", got)
+	}
+	settled(t, c)
+}
+
+type explosive struct{ http.ResponseWriter }
+
+func (explosive) WriteHeader(int) { panic("boom") }

@@ -45,6 +45,8 @@ type query struct {
 	solo bool
 	// fresh: only what is sent from now on will do.
 	fresh bool
+	// alone: it has looked often enough and fetches now, whatever is there.
+	alone bool
 	// letOut asks for a fetch of its own although others are in flight.
 	letOut bool
 
@@ -93,21 +95,21 @@ func (s *Store) enter(q *query) place {
 	if rw != nil && q.behind && slices.ContainsFunc(rw.fills, func(f *fill) bool { return s.refreshes(rw, f, q) }) {
 		return place{}
 	}
-	if rw != nil {
+	if rw != nil && !q.alone {
 		for _, f := range slices.Backward(rw.fills) {
 			if o := s.complete(f, q); o != nil {
 				return place{late: o}
 			}
 		}
 	}
-	if rw != nil && !q.fresh && !q.behind {
+	if rw != nil && !q.fresh && !q.alone && !q.behind {
 		for _, f := range slices.Backward(rw.fills) {
 			if rd := s.join(rw, f, q); rd != nil {
 				return place{follow: rd}
 			}
 		}
 	}
-	if at, _ := s.find([]byte(q.primary), q.header); at.object != nil && newer(at.object, q.seen) {
+	if at, _ := s.find([]byte(q.primary), q.header); !q.alone && at.object != nil && newer(at.object, q.seen) {
 		return place{late: at.object}
 	}
 	if rw == nil {

@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
@@ -27,13 +29,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch fwd := forwards(r); {
 	case fwd == fwdUntouched:
-		h.untouched(w, r)
+		h.untouched(r.Context(), w, r)
 		return
 	case fwd != "":
-		h.forward(w, r, forwarding{fwd: fwd, outcome: Bypass})
+		h.forward(r.Context(), w, r, forwarding{fwd: fwd, outcome: Bypass})
 		return
 	case c.isClosing():
-		h.forward(w, r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
+		h.forward(r.Context(), w, r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
 		return
 	}
 
@@ -53,7 +55,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := &task{handler: h, w: w, r: r, primary: string(key), q: q, start: now}
 	*buf = key
 	c.keys.Put(buf)
-	t.run(at, now)
+	t.run(r.Context(), at, now)
 }
 
 const fwdUntouched = "untouched"
@@ -63,7 +65,7 @@ const fwdUntouched = "untouched"
 // original writer.
 func forwards(r *http.Request) string {
 	switch {
-	case r.Method == http.MethodConnect, len(r.Header["Upgrade"]) > 0:
+	case r.Method == http.MethodConnect, upgrades(r.Header):
 		return fwdUntouched
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return "method"
@@ -73,12 +75,27 @@ func forwards(r *http.Request) string {
 	return ""
 }
 
+// upgrades tells a request to switch protocols (RFC 9110 section 7.8).
+func upgrades(h http.Header) bool {
+	if len(h["Upgrade"]) == 0 {
+		return false
+	}
+	for _, line := range h["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // untouched hands the original writer on. Nothing is known of the answer.
-func (h *handler) untouched(w http.ResponseWriter, r *http.Request) {
+func (h *handler) untouched(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	if h.c.cfg.Observe != nil {
 		start := time.Now()
 		defer func() {
-			h.c.cfg.Observe(r.Context(), Event{Kind: Served, Outcome: Bypass, Fwd: "bypass", Duration: time.Since(start)})
+			h.c.cfg.Observe(ctx, Event{Kind: Served, Outcome: Bypass, Fwd: "bypass", Duration: time.Since(start)})
 		}()
 	}
 	h.next.ServeHTTP(w, r)
@@ -93,15 +110,15 @@ type forwarding struct {
 
 // forward passes a request on, with a writer that forwards everything, says
 // so in Cache-Status and sees what an unsafe request invalidates.
-func (h *handler) forward(w http.ResponseWriter, r *http.Request, how forwarding) {
+func (h *handler) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, how forwarding) {
 	c := h.c
 	start := time.Now()
 	f := &forwarder{c: c, r: r, how: how}
 	f.Init(w, f)
 	if c.cfg.Observe != nil {
 		defer func() { // also when next panics
-			e, rung := failure.Outcome(r.Context())
-			c.cfg.Observe(r.Context(), Event{
+			e, rung := failure.Outcome(ctx)
+			c.cfg.Observe(ctx, Event{
 				Kind: Served, Outcome: how.outcome, Fwd: how.fwd, Detail: how.detail, Rung: rung, Failure: e,
 				Status: f.Status(), FwdStatus: f.Status(), Bytes: f.Bytes(), Duration: time.Since(start),
 			})

@@ -36,7 +36,7 @@ func (t *task) lead(f *fill, p plan) {
 	if !t.c.running(f) {
 		f.refuse()
 		t.told = true
-		t.forward(t.w, t.r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
+		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
 		return
 	}
 	x := &fetch{f: f, r: t.r, ctx: f.ctx}
@@ -52,7 +52,6 @@ func (t *task) lead(f *fill, p plan) {
 		}
 		l.join()
 		l.rd.leave()
-		t.c.ended(f)
 	}()
 	t.event.FillID = f.id
 	x.run(t.next, func() *fillWriter {
@@ -158,6 +157,10 @@ func (l *leader) answer(v verdict) {
 	case x.w.mode == modeHijacked:
 		l.event.Outcome, l.event.Fwd, l.event.Status = Bypass, l.fwd, http.StatusSwitchingProtocols
 	case l.direct:
+		if v.broken {
+			failure.Report(l.r.Context(), e.With(failure.Note{Kind: failure.AfterHeaders}))
+			l.event.Outcome, l.event.Failure = Failed, e
+		}
 		l.event.Bytes = x.w.direct.Bytes()
 		if t := x.w.trailer(); len(t) > 0 {
 			setTrailers(l.w.Header(), x.w.header, t)

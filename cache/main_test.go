@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,9 +163,9 @@ func (rec *recorder) observe(_ context.Context, e Event) {
 func (rec *recorder) last(kind EventKind) Event {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	for i := len(rec.events) - 1; i >= 0; i-- {
-		if rec.events[i].Kind == kind {
-			return rec.events[i]
+	for _, e := range slices.Backward(rec.events) {
+		if e.Kind == kind {
+			return e
 		}
 	}
 	return Event{}

@@ -75,10 +75,11 @@ type lastFailure struct {
 }
 
 // noteFailure makes stale content answer without another attempt for a while:
-// RetryStale doubling with every failure, or what the failure says. A failure
-// that was the request's own (rate limited, shed) says nothing of the next one.
+// RetryStale doubling with every failure, or what the failure says. What was
+// refused without an attempt costs nothing to ask for again, and what was the
+// request's own failure says nothing of the next one.
 func (c *Cache) noteFailure(key string, e *failure.Error, now time.Time) {
-	if c.cfg.RetryStale == 0 || !e.Cause.Row().Share {
+	if c.cfg.RetryStale == 0 || !attempted(e) || !e.Cause.Row().Share {
 		return
 	}
 	last, _ := c.failures.get(key, now)

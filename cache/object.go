@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,7 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 	o.fields = make([]field, 0, len(header))
 	for name, values := range header {
 		if name != "Cache-Status" && name != "Age" {
-			o.fields = append(o.fields, field{name, values[:len(values):len(values)]})
+			o.fields = append(o.fields, field{name, slices.Clip(values)})
 		}
 	}
 	return o

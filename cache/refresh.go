@@ -45,12 +45,8 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 	return false
 }
 
-// refreshBehind starts a refresh that nobody waits for, unless there is one, or
-// one failed a moment ago.
+// refreshBehind starts a refresh that nobody waits for, unless there is one.
 func (t *task) refreshBehind(o *object, at found, now time.Time) {
-	if t.c.recentFailure(t.primary, now) != nil {
-		return
-	}
 	q := t.detachedQuery(at, o, now)
 	q.behind, q.letOut = true, false
 	if place := t.c.store.enter(&q); place.lead != nil {
@@ -84,7 +80,6 @@ func (t *task) startRefresh(f *fill) bool {
 	rf := &refresh{x: &fetch{f: f, r: r, ctx: f.ctx}}
 	deadline := time.AfterFunc(t.c.cfg.FillTimeout, func() { f.cancel(errDeadline) })
 	go func() {
-		defer t.c.ended(f)
 		defer deadline.Stop()
 		rf.run(next)
 	}()
@@ -218,7 +213,7 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 		case v.phase == phaseDone && v.err != nil:
 			return t.refreshFailed(rd, v, v.err, o, p, own)
 		case v.phase == phaseDone && v.object != nil && (own || v.suits):
-			t.refreshed(rd, v, p, own)
+			t.refreshed(v, p, own)
 			return true
 		case v.phase == phaseWaiting, v.phase == phaseOpen && v.head.store:
 		case own && v.object == nil:
@@ -244,7 +239,7 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 }
 
 // refreshed answers from what a refresh brought or confirmed.
-func (t *task) refreshed(rd *reader, v view, p plan, own bool) {
+func (t *task) refreshed(v view, p plan, own bool) {
 	now := time.Now()
 	outcome := Miss
 	if v.head.status == http.StatusNotModified {

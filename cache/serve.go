@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +54,7 @@ func (o *object) memoAt(c *Cache, now time.Time) *memo {
 func (c *Cache) statusOf(o *object, s semantics.CacheStatus) []string {
 	s.Name = c.cfg.Name
 	stored := o.header["Cache-Status"]
-	return append(stored[:len(stored):len(stored)], string(s.Append(nil)))
+	return append(slices.Clip(stored), string(s.Append(nil)))
 }
 
 // readable is a key as Cache-Status shows it: its parts, set apart by blanks.
@@ -61,8 +63,7 @@ func readable(key string) string { return strings.ReplaceAll(key, "\x00/", " ") 
 // addStatus appends our member to what is there.
 func (c *Cache) addStatus(h http.Header, s semantics.CacheStatus) {
 	s.Name = c.cfg.Name
-	old := h["Cache-Status"]
-	h["Cache-Status"] = append(old[:len(old):len(old)], string(s.Append(nil)))
+	h["Cache-Status"] = append(slices.Clip(h["Cache-Status"]), string(s.Append(nil)))
 }
 
 // sent is what went to the client.
@@ -128,9 +129,7 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 		}
 	}
 	if part.whole {
-		for name, values := range o.trailer {
-			out[name] = values
-		}
+		maps.Copy(out, o.trailer)
 	}
 	return s
 }

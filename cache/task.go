@@ -34,13 +34,13 @@ type task struct {
 const maxRounds = 4
 
 // run answers the request. Each round decides by what the store has then.
-func (t *task) run(at found, now time.Time) {
-	defer t.tell()
+func (t *task) run(ctx context.Context, at found, now time.Time) {
+	defer t.tell(ctx)
 	for round := 1; ; round++ {
 		if round == maxRounds {
 			t.alone = true
 		}
-		if t.step(at, now) {
+		if t.step(at, now) { //nolint:contextcheck // the request that t has carries its own
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
@@ -64,6 +64,10 @@ func (t *task) step(at found, now time.Time) bool {
 		t.hit(t.w, t.r, o, now)
 		return true
 	case d.Verdict == semantics.StaleWhileRevalidate:
+		if e := t.c.recentFailure(t.primary, now); e != nil {
+			t.stale(o, failure.StaleNoAttempt, e, 0, e.Cause.String(), now)
+			return true
+		}
 		t.refreshBehind(o, at, now)
 		t.stale(o, failure.StaleRefreshing, nil, 0, "refreshing", now)
 		return true
@@ -125,7 +129,7 @@ func (p plan) colour(e *failure.Error) *failure.Error {
 func (t *task) fetch(at found, now time.Time, p plan) bool {
 	if t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) {
 		t.told = true
-		t.forward(t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
+		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
 		return true
 	}
 	q := t.query(at, now)
@@ -152,7 +156,8 @@ func (t *task) query(at found, now time.Time) query {
 		seen:    at.object,
 		names:   at.names,
 		solo:    t.solo(now),
-		fresh:   t.alone || t.q.NoCache || t.q.MaxAge == 0,
+		alone:   t.alone,
+		fresh:   t.q.NoCache || t.q.MaxAge == 0,
 		letOut:  t.waited == 1,
 		ctx:     t.r.Context(),
 	}
@@ -231,7 +236,7 @@ func orDefaultString(s, def string) string {
 
 // gone ends a request whose client left.
 func (t *task) gone() {
-	e := failure.New(failure.ClientGone, context.Cause(t.r.Context()))
+	e := failure.New(failure.ClientGone, t.r.Context().Err())
 	failure.Report(t.r.Context(), e)
 	t.event.Outcome, t.event.Failure, t.event.Status = Failed, e, failure.StatusClientGone
 }
@@ -248,12 +253,12 @@ func (t *task) abort(e *failure.Error) {
 }
 
 // tell is called when the request ends, also by a panic.
-func (t *task) tell() {
+func (t *task) tell(ctx context.Context) {
 	if t.told || t.c.cfg.Observe == nil {
 		return
 	}
 	t.told = true
 	t.event.Kind = Served
 	t.event.Duration = time.Since(t.start)
-	t.c.cfg.Observe(t.r.Context(), t.event)
+	t.c.cfg.Observe(ctx, t.event)
 }

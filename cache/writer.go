@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -308,9 +309,9 @@ func merge(out, h http.Header) {
 
 // set assigns a field, clipped, so that an append outside copies.
 func set(out http.Header, name string, values []string) {
-	values = values[:len(values):len(values)]
+	values = slices.Clip(values)
 	if old := out[name]; len(old) > 0 && isList(name) {
-		values = append(old[:len(old):len(old)], values...)
+		values = append(slices.Clip(old), values...)
 	}
 	out[name] = values
 }
