@@ -163,7 +163,7 @@ func (c *call) refused(e *failure.Error) {
 		failure.Report(c.r.Context(), e.With(failure.Note{Kind: failure.AfterHeaders}))
 		panic(http.ErrAbortHandler)
 	}
-	if !c.upload.finished() && c.r.ProtoMajor == 1 {
+	if c.upload.begun() && !c.upload.finished() && c.r.ProtoMajor == 1 {
 		c.w.Header()["Connection"] = closing
 	}
 	c.b.fail(c.w, c.r, e)

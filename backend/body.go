@@ -102,9 +102,10 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 	if e != nil {
 		failure.ProxyStatus{}.Set(h, e)
 	}
-	if !c.upload.finished() {
+	if !c.upload.finished() && (a.inner == nil || a.inner.duplex.Load()) {
 		// The answer came before the upload was whole. It is sent at once, and
 		// what is left of the upload must not be taken for the next request.
+		c.early = true
 		_ = c.rc.EnableFullDuplex() // where that is unknown it is not needed
 		if c.r.ProtoMajor == 1 {
 			h["Connection"] = closing
@@ -138,7 +139,7 @@ func (c *call) stopUpload() {
 		return
 	}
 	c.upload.close(func() error { return c.rc.SetReadDeadline(longAgo) })
-	if !c.upload.finished() {
+	if (c.early || c.upload.begun()) && !c.upload.finished() {
 		_ = c.rc.SetReadDeadline(time.Now().Add(uploadLinger)) // where that is unknown nothing lingers
 	}
 }

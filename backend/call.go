@@ -42,6 +42,7 @@ type call struct {
 	phases   failure.Timings // of the attempts that ended
 	uploaded time.Duration   // time in which the request's body was under way
 
+	early     bool  // the response was begun before the upload ended
 	status    int   // passed on to the client; 0: nothing yet
 	total     int64 // body bytes passed on
 	clientEnd clientDeadline

@@ -154,6 +154,7 @@ func (w *handlerWriter) SetWriteDeadline(t time.Time) error {
 
 // EnableFullDuplex is for http.ResponseController.
 func (w *handlerWriter) EnableFullDuplex() error {
+	w.x.duplex.Store(true)
 	return w.x.control(func(rc *http.ResponseController) error { return rc.EnableFullDuplex() })
 }
 

@@ -61,6 +61,7 @@ type inProcess struct {
 	abandoned bool
 
 	ownDeadline atomic.Bool // the handler set a deadline for the client's writes
+	duplex      atomic.Bool // it reads the request and writes the response at once
 
 	// Of the reader:
 	over    <-chan struct{} // the request's context ended; nil: it does not matter

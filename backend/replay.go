@@ -83,6 +83,16 @@ func (u *upload) finished() bool {
 	return u.err == io.EOF || u.length >= 0 && u.read == u.length
 }
 
+// begun tells whether a byte of the body was asked for.
+func (u *upload) begun() bool {
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.reading || u.read > 0 || u.err != nil
+}
+
 // reader gives the body from its beginning to a new attempt and takes it from
 // the one before.
 func (u *upload) reader() *uploadReader {
