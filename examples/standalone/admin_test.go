@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Readiness does not follow the origin: a proxy whose origin is down still has what
@@ -59,8 +60,31 @@ func TestAdmin(t *testing.T) {
 	p.drained(t)
 }
 
+// Two proxies that each take the other for the site: an answer comes at once.
+func TestLoop(t *testing.T) {
+	a, b := freeAddr(t), freeAddr(t)
+	first := start(t, "-listen", a, "-backend", "http://"+b)
+	second := start(t, "-listen", b, "-backend", "http://"+a)
+	began := time.Now()
+	for _, headers := range [][]string{nil, {"Cdn-Loop", "other; v=1"}, {"Authorization", "Basic eDp5"}} {
+		r := get(t, newClient(t), first.site+"/", headers...)
+		if r.StatusCode != http.StatusBadGateway {
+			t.Errorf("with %q: %s %q", headers, r.Status, r.Header)
+		}
+	}
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("it took %v: the request waited for itself", d)
+	}
+	second.drained(t)
+	first.drained(t)
+	if !strings.Contains(first.stderr.String(), "cause=loop") {
+		t.Error("the log does not name the cause")
+	}
+}
+
 // With a rate, and several endpoints behind a gate each.
 func TestRateAndEndpoints(t *testing.T) {
+	t.Parallel()
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		_, _ = w.Write([]byte(r.Host + " " + r.Header.Get("X-Forwarded-For")))

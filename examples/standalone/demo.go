@@ -52,12 +52,13 @@ func demoTuning() tuning {
 		breaker: breaker.Config{
 			Window:    5 * time.Second,
 			MinVolume: 4,
-			OpenFor:   5 * time.Second,
+			OpenFor:   3 * time.Second,
 			SlowCall:  2 * time.Second,
 			Trials:    1,
 		},
 		connect:      time.Second,
 		staleIfSlow:  300 * time.Millisecond,
+		retryStale:   -1, // every visit asks, so that healing shows at once
 		brand:        "Holdfast demonstration",
 		message:      "The origin of this demonstration is broken, and this page was not stored. The stored pages still answer.",
 		intercept5xx: true,

@@ -54,6 +54,8 @@ func TestDemo(t *testing.T) {
 			status := r.Header.Get("Cache-Status")
 			return strings.Contains(status, "ttl=-") || strings.Contains(status, "fwd=stale") && !strings.Contains(status, "stored")
 		})
+	}
+	for _, d := range demos {
 		if r := post(t, c, d.control+"/heal"); r.StatusCode != http.StatusOK {
 			t.Fatalf("%s: healing = %s %q", d.fault, r.Status, r.body)
 		}
@@ -134,6 +136,7 @@ func TestDemoPages(t *testing.T) {
 // Orders are taken neither from pages of other sites nor under foreign names, and
 // nothing of it is reachable through the proxy.
 func TestControlIsGuarded(t *testing.T) {
+	t.Parallel()
 	p := startDemo(t)
 	c := newClient(t)
 	for _, tt := range []struct {

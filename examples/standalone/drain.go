@@ -94,14 +94,27 @@ func (p *proxy) drain(abort context.Context) error {
 	}
 	step(p.stack.cache.Shutdown)
 	step(p.stack.backend.Shutdown)
-	for _, s := range p.private() {
-		step(s.server.Shutdown)
-	}
+	p.closePrivate(ctx)
 	if early != nil {
 		return fmt.Errorf("the drain ended early, requests in flight: %d: %w", left, early)
 	}
 	p.log.Info("drained: nothing was lost")
 	return nil
+}
+
+// lastLook is how long those may take who are watching the drain.
+const lastLook = time.Second
+
+// closePrivate ends the listeners that are not for visitors. Nothing that they
+// answer is worth a longer wait.
+func (p *proxy) closePrivate(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastLook)
+	defer cancel()
+	for _, s := range p.private() {
+		if s.server.Shutdown(ctx) != nil {
+			s.server.Close()
+		}
+	}
 }
 
 // pause waits for d, or until ctx ends.

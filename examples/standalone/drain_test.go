@@ -22,6 +22,7 @@ import (
 // A thousand requests are in flight, before and in the middle of their answers,
 // when the signal comes.
 func TestDrainLosesNothing(t *testing.T) {
+	t.Parallel()
 	const inFlight, idle = 1000, 20
 	half := strings.Repeat("x", 2000)
 	release := make(chan struct{})
@@ -50,7 +51,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	releaseAll := sync.OnceFunc(func() { close(release) })
 	defer releaseAll()
 
-	p := start(t, "-backend", origin.URL, "-first-byte", "60s", "-between-bytes", "60s", "-lame-duck", "3s", "-drain-timeout", "60s")
+	p := start(t, "-backend", origin.URL, "-first-byte", "60s", "-between-bytes", "60s", "-lame-duck", "5s", "-drain-timeout", "60s")
 	idlers := make([]*http.Client, idle)
 	for i := range idlers {
 		idlers[i] = newClient(t)
@@ -140,6 +141,7 @@ func TestDrainLosesNothing(t *testing.T) {
 
 // A stream and a tunnel don't end by themselves: the drain has an end.
 func TestDrainIsBounded(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-backend", endless(t), "-lame-duck", "0", "-drain-timeout", "1s")
 	stream := openStream(t, p.site)
 	p.signal(t, syscall.SIGINT)
@@ -277,6 +279,7 @@ func lastLine(s string) string {
 }
 
 func TestGateConforms(t *testing.T) {
+	t.Parallel()
 	writertest.Run(t, new(gate).Handler)
 	draining := new(gate)
 	draining.draining.Store(true)
@@ -293,5 +296,6 @@ func TestGateConforms(t *testing.T) {
 }
 
 func TestRecordConforms(t *testing.T) {
+	t.Parallel()
 	writertest.Run(t, new(record).Handler)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ func defaults(demo bool) config {
 		c.firstByte = time.Second
 		c.betweenBytes = 3 * time.Second
 		c.lameDuck = 0
-		c.drainTimeout = 5 * time.Second
+		c.drainTimeout = 8 * time.Second // net/http waits 5 s for connections that a browser opened ahead of need
 		c.demo = true
 	}
 	return c
@@ -280,8 +281,8 @@ func (c *config) checkAddrs() error {
 func local(target, addr string) bool {
 	targetHost, _, _ := net.SplitHostPort(target)
 	ownHost, _, _ := net.SplitHostPort(addr)
-	a := canonicalHost(targetHost)
-	return !wildcard(ownHost) || a == "127.0.0.1" || a == "::1" || wildcard(a)
+	ip, err := netip.ParseAddr(canonicalHost(targetHost))
+	return !wildcard(ownHost) || err == nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
 func unexpected(arg string) error {

@@ -63,6 +63,8 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-backend=http://127.0.0.1:8080"}, "-backend", "this proxy's own -listen"},
 		{[]string{"-backend=http://localhost:8081"}, "-backend", "this proxy's own -admin"},
 		{[]string{"-backend=http://localhost", "-listen=:80"}, "-backend", "this proxy's own -listen"},
+		{[]string{"-backend=http://127.0.0.9", "-listen=:80"}, "-backend", "this proxy's own -listen"},
+		{[]string{"-backend=https://[::]", "-admin=:443"}, "-backend", "this proxy's own -admin"},
 		{[]string{"-listen=:9000"}, "-backend", "is missing"},
 		{[]string{"-cache-memory=", backend}, "-cache-memory", "such as 64MB"},
 		{[]string{"-cache-memory=lots", backend}, "-cache-memory", "such as 64MB"},

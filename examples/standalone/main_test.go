@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,6 +23,11 @@ import (
 var tempDir string
 
 func TestMain(m *testing.M) {
+	// The tests mostly wait for other processes, not for a processor. -parallel overrides this.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "holdfast")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -80,8 +86,11 @@ func start(t testing.TB, args ...string) *process {
 	if !slices.Contains(args, "-lame-duck") {
 		args = append([]string{"-lame-duck", "0"}, args...)
 	}
+	if !slices.Contains(args, "-listen") {
+		args = append([]string{"-listen", "127.0.0.1:0"}, args...)
+	}
 	p := &process{ended: make(chan struct{})}
-	p.Cmd = exec.Command(bin, append([]string{"-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0"}, args...)...)
+	p.Cmd = exec.Command(bin, append([]string{"-admin", "127.0.0.1:0"}, args...)...)
 	p.Stdout, p.Stderr = &p.stdout, &p.stderr
 	p.Env = append(os.Environ(), "GORACE=halt_on_error=1 atexit_sleep_ms=0")
 	if err := p.Start(); err != nil {

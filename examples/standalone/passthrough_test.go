@@ -53,6 +53,7 @@ func upgrade(t *testing.T, site string) (net.Conn, *bufio.Reader) {
 }
 
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	p := start(t, "-backend", endless(t))
 	conn, br := upgrade(t, p.site)
 	for _, line := range []string{"one\n", "two\n", strings.Repeat("z", 100_000) + "\n"} {
@@ -71,6 +72,7 @@ func TestWebSocket(t *testing.T) {
 
 // Every event arrives before the next one is made.
 func TestServerSentEvents(t *testing.T) {
+	t.Parallel()
 	next := make(chan struct{})
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -110,6 +112,7 @@ func TestServerSentEvents(t *testing.T) {
 
 // Early hints come early, more than once, and leave no trace in the final header.
 func TestEarlyHints(t *testing.T) {
+	t.Parallel()
 	proceed := make(chan struct{})
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, link := range []string{"</a.css>; rel=preload", "</b.css>; rel=preload"} {
@@ -152,6 +155,7 @@ func TestEarlyHints(t *testing.T) {
 
 // Trailers pass in both directions.
 func TestTrailers(t *testing.T) {
+	t.Parallel()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("Cache-Control", "no-store")
@@ -250,6 +254,7 @@ func warm(t *testing.T, p *process) {
 // HTTP/2 by prior knowledge, as from a load balancer: answered, stored content
 // shared with HTTP/1.1, drained by GOAWAY.
 func TestUnencryptedHTTP2(t *testing.T) {
+	t.Parallel()
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = io.WriteString(w, "page")

@@ -38,6 +38,7 @@ type tuning struct {
 	breaker      breaker.Config
 	connect      time.Duration
 	staleIfSlow  time.Duration
+	retryStale   time.Duration
 	brand        string
 	message      string
 	intercept5xx bool
@@ -47,6 +48,7 @@ type tuning struct {
 //
 //	observe    gives the request its id, and records what became of it
 //	errorpage  answers where nobody inside could
+//	loopGuard  what comes back must not wait for itself in the cache
 //	ratelimit  with -rate: a flood costs less than a hit
 //	cache      a hit costs no breaker slot and no connection
 //	breaker    around the one endpoint, or inside the backend around each
@@ -82,7 +84,8 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 		return nil, errors.Join(err, s.backend.Shutdown(ctx))
 	}
 
-	var h http.Handler = s.backend
+	loop := newLoopGuard()
+	h := loop.Mark(s.backend)
 	if len(s.breakers) == 1 {
 		h = s.breakers[0].Handler(h)
 	}
@@ -90,7 +93,7 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if limit != nil {
 		h = limit.Handler(h)
 	}
-	s.handler = obs.Handler(page.Handler(h))
+	s.handler = obs.Handler(page.Handler(loop.Handler(h)))
 	return s, nil
 }
 
@@ -153,6 +156,7 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 		MemoryBytes:    cfg.cacheMemory,
 		StaleIfError:   cfg.staleIfError,
 		StaleIfSlow:    t.staleIfSlow,
+		RetryStale:     t.retryStale,
 		FillTimeout:    untilHeaders(cfg.firstByte),
 		StoreSetCookie: cfg.storeSetCookie,
 		Observe:        obs.Cache,

@@ -18,6 +18,7 @@ import (
 )
 
 func TestStallGuardConforms(t *testing.T) {
+	t.Parallel()
 	writertest.Run(t, stallGuard(time.Minute).Handler)
 }
 
@@ -68,6 +69,40 @@ func TestReaderStalls(t *testing.T) {
 	h1.CloseIdleConnections()
 }
 
+// A client that is slow, but never stops, gets all of it, however long that takes.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	const limit, size = time.Second, 2 << 20
+	srv := httptest.NewServer(stallGuard(limit).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n, err := w.Write(make([]byte, size)); n != size || err != nil {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+	})))
+	defer srv.Close()
+	conn, err := net.Dial("tcp", hostOf(t, srv.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+	fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n")
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
+	began, got, buf := time.Now(), 0, make([]byte, 4<<10)
+	for err == nil {
+		<-pace.C
+		var n int
+		n, err = conn.Read(buf)
+		got += n
+	}
+	if err != io.EOF || got < size {
+		t.Errorf("%d of %d bytes, %v", got, size, err)
+	}
+	if d := time.Since(began); d < 2*limit {
+		t.Errorf("it took %v only: this shows nothing", d)
+	}
+}
+
 // An upload that stops is ended, with a chance to say so.
 func TestUploadStalls(t *testing.T) {
 	srv := guarded(t, func(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +145,7 @@ func TestUploadStalls(t *testing.T) {
 // Silence that is the handler's own is no stall: neither before an answer to an
 // upload, nor within a stream, nor before its end.
 func TestSilenceIsNoStall(t *testing.T) {
+	t.Parallel()
 	const limit = 200 * time.Millisecond
 	srv := guarded(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
