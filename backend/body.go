@@ -98,6 +98,9 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 	}
 	if names := trailerNames(res.Trailer); names != "" {
 		h["Trailer"] = []string{names}
+		if c.r.Method != http.MethodHead {
+			delete(h, "Content-Length") // with one HTTP/1.1 has no room for trailers
+		}
 	}
 	if e != nil {
 		failure.ProxyStatus{}.Set(h, e)

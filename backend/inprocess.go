@@ -86,6 +86,7 @@ func newInProcess(a *attempt, out *request) *inProcess {
 	x := &inProcess{a: a, client: out.client, pieces: make(chan piece), gone: make(chan struct{}), done: make(chan struct{})}
 	x.over = a.ctx.Done()
 	x.req = out.origin.Clone(a.ctx)
+	x.req.Trailer = out.origin.Trailer // net/http fills it in at the end of the body
 	x.req.Body = http.NoBody
 	if out.body != nil {
 		x.req.Body = &meteredBody{a: a, src: out.body, eof: a.requestWritten}

@@ -1,0 +1,236 @@
+package backend
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+// forwarded sends a raw request through a backend and returns what the origin
+// got.
+func forwarded(t *testing.T, cfg Config, prefix, raw string) (*http.Request, string) {
+	t.Helper()
+	got := make(chan *http.Request, 1)
+	origin := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got <- r
+	}))
+	defer origin.Close()
+	cfg.Endpoints = []Endpoint{{URL: origin.URL + prefix}}
+	b := newBackend(t, cfg)
+	srv, _ := front(t, b)
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, raw)
+	status, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case r := <-got:
+		return r, status
+	default:
+		return nil, status
+	}
+}
+
+func TestForwardedHeader(t *testing.T) {
+	trust := func(*http.Request) bool { return true }
+	const claims = "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: claimed\r\nX-Forwarded-Prefix: /x\r\nForwarded: for=1.2.3.4\r\nX-Real-Ip: 1.2.3.4\r\n"
+	for _, tt := range []struct {
+		name, fields string
+		cfg          Config
+		want         map[string]string // "" is absent
+	}{
+		{"from nobody", "", Config{}, map[string]string{
+			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.example",
+			"Forwarded": "", "X-Real-Ip": "", "User-Agent": "", "Accept-Encoding": "",
+		}},
+		{"claims of a stranger", claims, Config{}, map[string]string{
+			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.example", "X-Forwarded-Prefix": "",
+			"Forwarded": "", "X-Real-Ip": "",
+		}},
+		{"claims of a friend", claims, Config{TrustForwarded: trust}, map[string]string{
+			"X-Forwarded-For": "1.2.3.4, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "claimed",
+			"Forwarded": "for=1.2.3.4, for=127.0.0.1;proto=http", "X-Real-Ip": "1.2.3.4",
+		}},
+		{"one hop", "Connection: close, X-Mine, X-Forwarded-For, X-Request-Id\r\nX-Mine: a\r\nX-Request-Id: id\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\nTe: trailers, gzip\r\n", Config{}, map[string]string{
+			"Connection": "TE", "X-Mine": "", "X-Request-Id": "id", "Keep-Alive": "", "Proxy-Connection": "", "Proxy-Authorization": "",
+			"Te": "trailers", "X-Forwarded-For": "127.0.0.1",
+		}},
+		{"end to end", "Cookie: a=b\r\nCookie: c=d\r\nAuthorization: Bearer x\r\nAccept-Encoding: br\r\nVia: 1.1 edge\r\n", Config{}, map[string]string{
+			"Cookie": "a=b", "Authorization": "Bearer x", "Accept-Encoding": "br",
+		}},
+		{"an upgrade that is none", "Upgrade: websocket\r\n", Config{}, map[string]string{"Upgrade": ""}},
+		{"h2c", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n", Config{}, map[string]string{"Upgrade": "", "Http2-Settings": ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, status := forwarded(t, tt.cfg, "", "GET /p HTTP/1.1\r\nHost: shop.example\r\n"+tt.fields+"\r\n")
+			if r == nil {
+				t.Fatalf("not forwarded: %s", status)
+			}
+			for name, want := range tt.want {
+				if got := r.Header.Get(name); got != want {
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+			if via := r.Header.Get("Via"); !strings.Contains(via, "1.1 holdfast-") {
+				t.Errorf("Via = %q, want our name", via)
+			}
+			if r.Host == "shop.example" {
+				t.Errorf("Host = %q, want the endpoint's", r.Host)
+			}
+		})
+	}
+	r, _ := forwarded(t, Config{PreserveHost: true}, "", "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+	if r == nil || r.Host != "shop.example" {
+		t.Errorf("PreserveHost: request %v, want Host shop.example", r)
+	}
+}
+
+func TestForwardedTarget(t *testing.T) {
+	for _, tt := range []struct{ prefix, target, want string }{
+		{"", "/", "/"},
+		{"", "/a%2Fb/%c3%a4?x=%20&y;z", "/a%2Fb/%c3%a4?x=%20&y;z"},
+		{"", "//double//slash", "//double//slash"},
+		{"", "/a?", "/a?"},
+		{"", "/../up", "/../up"},
+		{"", "http://elsewhere.example/abs?q", "/abs?q"},
+		{"/app", "/", "/app/"},
+		{"/app/", "/x", "/app/x"},
+		{"/a%20b", "/c%2Fd", "/a%20b/c%2Fd"},
+		{"/app", "/../up", ""},
+		{"/app", "/x/%2e%2e/up", ""},
+		{"/app", "/..%5cup", ""},
+		{"/app", "/a..b", "/app/a..b"},
+	} {
+		r, status := forwarded(t, Config{}, tt.prefix, "GET "+tt.target+" HTTP/1.1\r\nHost: h\r\n\r\n")
+		switch {
+		case tt.want == "" && (r != nil || !strings.Contains(status, " 400 ")):
+			t.Errorf("prefix %q, target %q: %q, forwarded %v, want 400", tt.prefix, tt.target, status, r != nil)
+		case tt.want != "" && (r == nil || r.RequestURI != tt.want):
+			t.Errorf("prefix %q, target %q: %q, forwarded as %v, want %q", tt.prefix, tt.target, status, r, tt.want)
+		}
+	}
+	if r, _ := forwarded(t, Config{}, "", "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"); r != nil && r.RequestURI != "*" {
+		t.Errorf("OPTIONS * went as %q", r.RequestURI)
+	}
+}
+
+// Whatever a client does with framing, the backend sees one request, framed by
+// us.
+func TestFraming(t *testing.T) {
+	for _, tt := range []struct{ name, raw, want string }{
+		{"length", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", "3"},
+		{"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "-1"},
+		{"no body", "POST / HTTP/1.1\r\nHost: h\r\n\r\n", "0"},
+		{"both", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "-1"},
+	} {
+		r, status := forwarded(t, Config{}, "", tt.raw)
+		if r == nil {
+			if !strings.Contains(status, " 400 ") {
+				t.Errorf("%s: %q", tt.name, status)
+			}
+			continue
+		}
+		if got := map[int64]string{3: "3", -1: "-1", 0: "0"}[r.ContentLength]; got != tt.want {
+			t.Errorf("%s: length = %d, want %s", tt.name, r.ContentLength, tt.want)
+		}
+		if r.Header.Get("Content-Length") != "" && r.TransferEncoding != nil {
+			t.Errorf("%s: both framings passed on", tt.name)
+		}
+	}
+}
+
+func TestLoop(t *testing.T) {
+	var b *Backend
+	srv, client := front(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.ServeHTTP(w, r) }))
+	var seen recorder
+	b = newBackend(t, Config{Endpoints: []Endpoint{{URL: srv.URL}}, Observe: seen.observe, Retries: -1})
+	if status, _, _ := get(t, client, srv.URL); status != 502 {
+		t.Errorf("status %d, want 502", status)
+	}
+	if evs := seen.of(AttemptDone); len(evs) != 2 || evs[0].Failure == nil || evs[0].Failure.Cause != failure.Loop {
+		t.Errorf("events = %+v, want the inner request refused as a loop", evs)
+	}
+	// Two backends of this kind, one behind the other, are no loop.
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Via"))
+	}))
+	defer origin.Close()
+	inner := newBackend(t, Config{Endpoints: []Endpoint{{URL: origin.URL}}})
+	isrv, _ := front(t, inner)
+	outer := newBackend(t, Config{Endpoints: []Endpoint{{URL: isrv.URL}}})
+	osrv, _ := front(t, outer)
+	if status, _, via := get(t, client, osrv.URL); status != 200 || !strings.Contains(via, outer.id) || !strings.Contains(via, inner.id) {
+		t.Errorf("status %d, Via %q, want both", status, via)
+	}
+}
+
+func TestConnectIsRefused(t *testing.T) {
+	r, status := forwarded(t, Config{}, "", "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+	if r != nil || !strings.Contains(status, " 405 ") {
+		t.Errorf("CONNECT: %q, forwarded %v, want 405", status, r != nil)
+	}
+}
+
+func TestResponseFields(t *testing.T) {
+	server := newFaults(t, say("HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Private\r\nX-Private: a\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n"+
+		"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nProxy-Status: inner; error=dns_error\r\nContent-Length: 5\r\n\r\nhello"))
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: server.url()}}})
+	srv, client := front(t, b)
+	_, h, _ := get(t, client, srv.URL)
+	for name, want := range map[string]int{"X-Private": 0, "Keep-Alive": 0, "Proxy-Connection": 0, "Set-Cookie": 2, "Proxy-Status": 1} {
+		if got := len(h.Values(name)); got != want {
+			t.Errorf("%s: %d values, want %d", name, got, want)
+		}
+	}
+}
+
+// A field that an inner layer made must not end another one.
+func TestNoInjection(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Evil") != "" || r.Method != "GET" {
+			t.Errorf("injected: %v", r.Header)
+		}
+	}))
+	defer origin.Close()
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: origin.URL}}, PreserveHost: true})
+	for name, change := range map[string]func(*http.Request){
+		"value":  func(r *http.Request) { r.Header["X-A"] = []string{"a\r\nX-Evil: 1"} },
+		"name":   func(r *http.Request) { r.Header["X-A: b\r\nX-Evil"] = []string{"1"} },
+		"host":   func(r *http.Request) { r.Host = "h\r\nX-Evil: 1" },
+		"method": func(r *http.Request) { r.Method = "GET / HTTP/1.1\r\nX-Evil: 1\r\n\r\nGET" },
+		"query":  func(r *http.Request) { r.URL.RawQuery = "a HTTP/1.1\r\nX-Evil: 1" },
+		"path":   func(r *http.Request) { r.URL = &url.URL{Path: "/a HTTP/1.1\r\nX-Evil: 1\r\n"} },
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		change(r)
+		rec := httptest.NewRecorder()
+		b.ServeHTTP(rec, r)
+		if rec.Code != 200 && rec.Code != 400 {
+			t.Errorf("%s: status %d, want 200 or 400", name, rec.Code)
+		}
+	}
+}
+
+func TestRefusedRequestsAreObserved(t *testing.T) {
+	var seen recorder
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: "http://127.0.0.1:1/app"}}, Observe: seen.observe})
+	rec := httptest.NewRecorder()
+	b.ServeHTTP(rec, httptest.NewRequest("GET", "/../x", nil))
+	evs := seen.of(AttemptDone)
+	if len(evs) != 1 || evs[0].Attempt != 0 || evs[0].Failure == nil || evs[0].Failure.Cause != failure.ClientBodyError {
+		t.Errorf("events = %+v, want one without an attempt", evs)
+	}
+}
