@@ -194,17 +194,17 @@ func (x *fetch) settle() verdict {
 	v := x.verdict()
 	var o *object
 	var trailer http.Header
+	hd := f.headNow()
 	switch {
 	case v.err != nil:
 	case x.confirmed != nil:
-		o = x.confirm(now)
+		o, hd = x.confirm(now)
 	case x.w.mode == modeFill:
 		trailer = x.w.trailer()
-		if hd := f.headNow(); hd.store {
+		if hd.store {
 			o = newObject(f, hd.status, maps.Clone(hd.shared), f.whole(), x.w.written, trailer, hd.resp)
 		}
 	}
-	hd := f.headNow()
 	store := o != nil && hd.store && !f.cache.store.gen.invalidated(f.primary, f.born)
 	if o != nil && hd.store && !store {
 		hd.reason = reasonInvalidated
@@ -220,7 +220,7 @@ func (x *fetch) settle() verdict {
 		f.cache.noteFailure(f.primary, v.err, now)
 	}
 
-	f.end(v, trailer, o)
+	f.end(v, hd, trailer, o)
 	published := func(putResult) { f.published() }
 	switch {
 	case store:
@@ -287,8 +287,9 @@ func (x *fetch) verdict() verdict {
 }
 
 // confirm makes the object that a 304 confirmed and updated (RFC 9111 section
-// 4.3.4), and opens the fill with it.
-func (x *fetch) confirm(now time.Time) *object {
+// 4.3.4). Its head is that of the 304, which is for nobody to see: it becomes
+// known together with the object.
+func (x *fetch) confirm(now time.Time) (*object, head) {
 	f, base := x.f, x.f.base
 	updated := semantics.Update(base.header, x.confirmed, now)
 	opts := f.cache.options
@@ -302,8 +303,10 @@ func (x *fetch) confirm(now time.Time) *object {
 	}
 	hd.vary = o.vary
 	x.mark(&hd)
-	f.open(hd)
-	return o
+	if len(hd.vary) > 0 {
+		f.cache.store.flights.named(f.primary, hd.vary)
+	}
+	return o, hd
 }
 
 // mark notes that the URL's responses are of no use to those who wait, so that

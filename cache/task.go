@@ -248,7 +248,7 @@ func (t *task) abort(e *failure.Error) {
 		e = e.With(failure.Note{Kind: failure.AfterHeaders})
 		failure.Report(t.r.Context(), e)
 	}
-	t.event.Outcome, t.event.Failure = Failed, e
+	t.event.Outcome, t.event.Failure, t.event.Stored = Failed, e, false
 	panic(http.ErrAbortHandler)
 }
 

@@ -182,3 +182,30 @@ func FuzzRange(f *testing.F) {
 		}
 	})
 }
+
+// TestHerdOnRevalidation: those who wait for a validation get the page that it
+// confirms, never the 304 itself.
+func TestHerdOnRevalidation(t *testing.T) {
+	for _, cc := range []string{"max-age=60", "max-age=60, must-revalidate"} {
+		t.Run(cc, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Config{})
+				o := newOrigin(tagged(`"a"`, "body", cc))
+				h := c.Handler(o)
+				do(h, "GET", "/")
+				for range 50 {
+					time.Sleep(70 * time.Second)
+					o.calls.Store(0)
+					for _, a := range herd(20, func(int) answer { return do(h, "GET", "/") }) {
+						if a.status != 200 || a.body != "body" {
+							t.Fatalf("got %d %q, want 200 body", a.status, a.body)
+						}
+					}
+					if n := o.calls.Load(); n != 1 {
+						t.Fatalf("%d validations, want 1", n)
+					}
+				}
+			})
+		})
+	}
+}
