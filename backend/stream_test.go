@@ -180,7 +180,7 @@ func TestHead(t *testing.T) {
 
 // Of 200 MB up, and of a lot down, hardly anything is held in memory.
 func TestLargeBodiesPassThrough(t *testing.T) {
-	const down = 64 << 20
+	const down = 24 << 20
 	var size int64
 	origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -192,7 +192,7 @@ func TestLargeBodiesPassThrough(t *testing.T) {
 	kinds(t, origin, func(t *testing.T, ep Endpoint, cfg Config) {
 		size = 200 << 20
 		if cfg.TLS != nil || strings.HasPrefix(ep.URL, "h2c") {
-			size = 64 << 20 // the race detector takes its time with HTTP/2
+			size = 24 << 20 // the race detector takes its time with HTTP/2
 		}
 		cfg.Endpoints = []Endpoint{ep}
 		srv, client := front(t, newBackend(t, cfg))
