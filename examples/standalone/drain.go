@@ -63,7 +63,7 @@ var errSecondSignal = errors.New("a second signal")
 //
 //  1. /readyz turns to 503, and every response closes its connection. For the
 //     lame duck everything is still accepted and answered.
-//  2. The listener closes. What is in flight is answered.
+//  2. The listener closes. What reached it is answered.
 //  3. Refreshes of the cache end, then tunnels, which end only by being told to.
 //  4. The admin listener closes last, so that all this can be watched.
 //
@@ -87,7 +87,7 @@ func (p *proxy) drain(abort context.Context) error {
 			early = cmp.Or(context.Cause(ctx), err)
 		}
 	}
-	step(p.public.server.Shutdown)
+	step(p.public.shutdown)
 	left := p.gate.inFlight.Load()
 	if early != nil {
 		p.public.server.Close()

@@ -24,7 +24,7 @@ var tempDir string
 
 func TestMain(m *testing.M) {
 	// The tests mostly wait for other processes, not for a processor. -parallel overrides this.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -114,27 +114,35 @@ func start(t testing.TB, args ...string) *process {
 			t.Logf("stderr of the proxy (its end):\n%s", tail(p.stderr.String(), 4000))
 		}
 	})
-	said := func(expr string) string {
-		if m := regexp.MustCompile(expr).FindStringSubmatch(p.stdout.String()); m != nil {
-			return m[1]
-		}
-		return ""
-	}
 	eventually(t, "the proxy says where it is", func() bool {
 		select {
 		case <-p.ended:
 			t.Fatalf("the proxy ended: %s\n%s", p.ProcessState, p.stderr.String())
 		default:
 		}
-		if p.site = said(`holdfast: (http://\S+) stands`); p.site != "" {
-			p.admin = said(`holdfast: (http://\S+) has /healthz`)
-			return p.admin != ""
-		}
-		p.site, p.control = said(`through the proxy +(http://\S+)/\n`), said(`heal its origin +(http://\S+)/\n`)
-		p.admin = said(`metrics +(http://\S+)/readyz\n`)
-		return p.admin != "" && strings.Contains(p.stdout.String(), "Ctrl-C")
+		return p.listens(p.stdout.String())
 	})
 	return p
+}
+
+// listens reads the addresses from what the program said, once it said them all.
+func (p *process) listens(said string) bool {
+	find := func(expr string) string {
+		if m := regexp.MustCompile(expr).FindStringSubmatch(said); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	switch {
+	case strings.HasPrefix(said, "holdfast: "):
+		p.site = find(`holdfast: (http://\S+) stands`)
+		p.admin = find(`holdfast: (http://\S+) has /healthz.*\n`)
+	case strings.Contains(said, "Ctrl-C"):
+		p.site = find(`through the proxy +(http://\S+)/\n`)
+		p.control = find(`heal its origin +(http://\S+)/\n`)
+		p.admin = find(`metrics +(http://\S+)/readyz\n`)
+	}
+	return p.site != "" && p.admin != ""
 }
 
 // signal sends the process a signal.

@@ -44,9 +44,11 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 // site is one listener with what it serves. The address is taken when the site
 // is opened; nothing is answered before start.
 type site struct {
-	flag     string // what sets its address
-	listener net.Listener
-	server   *http.Server
+	flag      string // what sets its address
+	listener  *listener
+	server    *http.Server
+	newcomers newcomers
+	deaf      chan struct{} // closed when nothing more is accepted
 }
 
 // open takes the address that the flag asks for.
@@ -56,7 +58,12 @@ func open(ctx context.Context, flag, addr string) (*site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-%s %s: %s", flag, addr, whyNot(flag, addr, err))
 	}
-	return &site{flag: flag, listener: l}, nil
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("-%s %s: not a TCP address", flag, addr)
+	}
+	return &site{flag: flag, listener: &listener{TCPListener: tcp}, deaf: make(chan struct{})}, nil
 }
 
 // whyNot says what to do about an address that can't be had.
@@ -91,8 +98,10 @@ func (s *site) url() string {
 // goes to failed, which must have room for it.
 func (s *site) start(h http.Handler, log *slog.Logger, failed chan<- error) {
 	s.server = newServer(h, log)
+	s.server.ConnState = s.newcomers.connState
 	go func() {
-		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		defer close(s.deaf)
+		if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) && !s.listener.stopping.Load() {
 			failed <- fmt.Errorf("-%s %s: %w", s.flag, s.listener.Addr(), err)
 		}
 	}()

@@ -95,7 +95,7 @@ func TestSlowReader(t *testing.T) {
 		n, err = conn.Read(buf)
 		got += n
 	}
-	if err != io.EOF || got < size {
+	if !errors.Is(err, io.EOF) || got < size {
 		t.Errorf("%d of %d bytes, %v", got, size, err)
 	}
 	if d := time.Since(began); d < 2*limit {
