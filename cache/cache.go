@@ -22,6 +22,7 @@ type Cache struct {
 	maxObject int64
 
 	failures *memory[lastFailure]
+	answered atomic.Int64    // when the last fetch that succeeded was sent, in Unix ns
 	markers  *memory[string] // URLs that are not collapsed, and why
 
 	idPrefix string

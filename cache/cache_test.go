@@ -106,7 +106,7 @@ func TestLadder(t *testing.T) {
 		{"fresh", Config{}, "max-age=60", 59 * time.Second, failing(refused), "", 200, "old", "holdfast; hit; ttl=1", failure.Unmended, 0},
 		{"refreshed", Config{}, "max-age=60", time.Minute + time.Second, page(200, "new", "Cache-Control: max-age=60"), "", 200, "new", "holdfast; fwd=stale; fwd-status=200; ttl=60; stored", failure.Unmended, 0},
 		{"stale-while-revalidate", Config{}, "max-age=60, stale-while-revalidate=30", 70 * time.Second, failing(refused), "", 200, "old", "holdfast; hit; ttl=-10; detail=refreshing", failure.StaleRefreshing, 0},
-		{"stale-if-error", Config{}, "max-age=60", 70 * time.Second, failing(refused), "", 200, "old", "holdfast; fwd=stale; fwd-status=502; ttl=-10; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
+		{"stale-if-error", Config{}, "max-age=60", 70 * time.Second, failing(refused), "", 200, "old", "holdfast; fwd=stale; ttl=-10; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
 		{"stale without an attempt", Config{}, "max-age=60", 70 * time.Second, failing(open), "", 200, "old", "holdfast; hit; ttl=-10; detail=breaker_open", failure.StaleNoAttempt, failure.BreakerOpen},
 		{"a 5xx of a foreign handler", Config{}, "max-age=60", 70 * time.Second, page(503, "down"), "", 200, "old", "holdfast; fwd=stale; fwd-status=503; ttl=-10; detail=upstream_5xx", failure.StaleIfError, failure.Upstream5xx},
 		{"a storable 5xx does not replace it", Config{}, "max-age=60", 70 * time.Second, page(503, "down", "Cache-Control: max-age=60"), "", 200, "old", "holdfast; fwd=stale; fwd-status=503; ttl=-10; detail=upstream_5xx", failure.StaleIfError, failure.Upstream5xx},
@@ -127,13 +127,13 @@ func TestLadder(t *testing.T) {
 		{"a refresh that hangs", Config{}, "max-age=60", 70 * time.Second, func(w http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 		}, "", 200, "old", "holdfast; fwd=stale; ttl=-70; detail=total_deadline", failure.StaleIfError, failure.TotalDeadline},
-		{"stale-if-error is over", Config{StaleIfError: time.Minute}, "max-age=60", 121 * time.Second, failing(refused), "", 502, "502 Bad Gateway\n", "holdfast; fwd=stale; fwd-status=502; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
-		{"stale-if-error is off", Config{StaleIfError: -1}, "max-age=60", 61 * time.Second, failing(refused), "", 502, "502 Bad Gateway\n", "holdfast; fwd=stale; fwd-status=502; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
-		{"the origin's stale-if-error", Config{StaleIfError: -1}, "max-age=60, stale-if-error=30", 70 * time.Second, failing(refused), "", 200, "old", "holdfast; fwd=stale; fwd-status=502; ttl=-10; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
-		{"must-revalidate", Config{}, "max-age=60, must-revalidate", 70 * time.Second, failing(refused), "", 504, "504 Gateway Timeout\n", "holdfast; fwd=stale; fwd-status=502; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
+		{"stale-if-error is over", Config{StaleIfError: time.Minute}, "max-age=60", 121 * time.Second, failing(refused), "", 502, "502 Bad Gateway\n", "holdfast; fwd=stale; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
+		{"stale-if-error is off", Config{StaleIfError: -1}, "max-age=60", 61 * time.Second, failing(refused), "", 502, "502 Bad Gateway\n", "holdfast; fwd=stale; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
+		{"the origin's stale-if-error", Config{StaleIfError: -1}, "max-age=60, stale-if-error=30", 70 * time.Second, failing(refused), "", 200, "old", "holdfast; fwd=stale; ttl=-10; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
+		{"must-revalidate", Config{}, "max-age=60, must-revalidate", 70 * time.Second, failing(refused), "", 504, "504 Gateway Timeout\n", "holdfast; fwd=stale; detail=connection_refused", failure.Unmended, failure.ConnectionRefused},
 		{"must-revalidate, the origin's own answer", Config{}, "max-age=60, must-revalidate", 70 * time.Second, page(500, "own"), "", 500, "own", "holdfast; fwd=stale; fwd-status=500; detail=upstream_5xx", failure.Unmended, 0},
 		{"gone", Config{}, "max-age=60", 70 * time.Second, page(404, "gone"), "", 404, "gone", "holdfast; fwd=stale; fwd-status=404; detail=no_freshness", failure.Unmended, 0},
-		{"a reload during an outage", Config{}, "max-age=60", 10 * time.Second, failing(refused), "Cache-Control: no-cache", 200, "old", "holdfast; fwd=stale; fwd-status=502; ttl=50; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
+		{"a reload during an outage", Config{}, "max-age=60", 10 * time.Second, failing(refused), "Cache-Control: no-cache", 200, "old", "holdfast; fwd=stale; ttl=50; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
 		{"only-if-cached", Config{}, "max-age=60", 70 * time.Second, failing(refused), "Cache-Control: only-if-cached", 504, "504 Gateway Timeout\n", "holdfast; fwd=miss; detail=only_if_cached", failure.Unmended, failure.OnlyIfCached},
 		{"too many requests pass", Config{}, "max-age=60", 70 * time.Second, page(429, "slow down"), "", 429, "slow down", "holdfast; fwd=stale; fwd-status=429; detail=status", failure.Unmended, 0},
 		{"no longer shareable", Config{}, "max-age=60", 70 * time.Second, page(200, "mine", "Cache-Control: private"), "", 200, "mine", "holdfast; fwd=stale; fwd-status=200; detail=private", failure.Unmended, 0},
@@ -286,5 +286,86 @@ func TestOuterHeaders(t *testing.T) {
 			t.Errorf("request %d: %v, want Cache-Status %q", i, a.header, want)
 		}
 		settled(t, c)
+	}
+}
+
+// TestHealing: once the origin has answered for one page, no other page waits
+// out a pause that has grown long.
+func TestHealing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		o := newOrigin(page(200, "old", "Cache-Control: max-age=1"))
+		h := c.Handler(o)
+		do(h, "GET", "/a")
+		o.set(page(500, "broken"))
+		for range 70 { // attempts after 2s, 3s, 5s, 9s, 17s, 33s and 63s
+			time.Sleep(time.Second)
+			do(h, "GET", "/a")
+		}
+		o.set(page(200, "new", "Cache-Control: max-age=60"))
+		if a := do(h, "GET", "/a"); a.body != "old" {
+			t.Fatalf("within the pause: %q", a.body)
+		}
+		do(h, "GET", "/b") // the origin answers
+		if a := do(h, "GET", "/a"); a.body != "new" {
+			t.Errorf("after another page was answered: %q, want new", a.body)
+		}
+
+		// It is evidence only if it was asked for after the failure, and a page that
+		// alone is broken is not asked for all the time.
+		o.set(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/a" {
+				w.WriteHeader(500)
+				return
+			}
+			page(200, "ok", "Cache-Control: no-store")(w, r)
+		})
+		time.Sleep(62 * time.Second)
+		o.calls.Store(0)
+		for range 100 {
+			do(h, "GET", "/a")
+			do(h, "GET", "/c")
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := o.calls.Load() - 100; n < 9 || n > 11 {
+			t.Errorf("%d attempts in 10s, want one a second", n)
+		}
+	})
+}
+
+// TestErrorOfTheOriginIsStored: an answer of 500 or more that may be stored is,
+// whether its backend reported it or not, but never used stale.
+func TestErrorOfTheOriginIsStored(t *testing.T) {
+	for _, reported := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, Config{})
+			e := &failure.Error{Cause: failure.Upstream5xx, Status: 503}
+			o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+				if reported {
+					failure.Report(r.Context(), e)
+				}
+				page(503, "gone fishing", "Cache-Control: max-age=60")(w, r)
+			})
+			h := c.Handler(o)
+			r := httptest.NewRequest("GET", "/", nil)
+			r = r.WithContext(failure.Track(r.Context()))
+			first := doRequest(h, r)
+			if got, ok := failure.From(r.Context()); ok != reported || ok && got != e {
+				t.Errorf("reported %v: the request was told %v", reported, got)
+			}
+			settled(t, c)
+			if a := do(h, "GET", "/"); first.status != 503 || a.status != 503 || o.calls.Load() != 1 {
+				t.Errorf("reported %v: %d, %d after %d fetches (%s)", reported, first.status, a.status, o.calls.Load(), a.cacheStatus())
+			}
+			time.Sleep(61 * time.Second)
+			if a := do(h, "GET", "/"); o.calls.Load() != 2 || !strings.Contains(a.cacheStatus(), "stored") {
+				t.Errorf("reported %v: stale: %d fetches, %q; want another fetch, stored again", reported, o.calls.Load(), a.cacheStatus())
+			}
+			o.set(page(200, "back", "Cache-Control: max-age=60"))
+			time.Sleep(61 * time.Second)
+			if a := do(h, "GET", "/"); a.body != "back" {
+				t.Errorf("reported %v: %d %q", reported, a.status, a.body)
+			}
+		})
 	}
 }

@@ -40,8 +40,9 @@ type Config struct {
 	// FillTimeout).
 	StaleIfSlow time.Duration
 	// RetryStale is for how long after a failed refresh stale content is served
-	// without another attempt; it doubles with every failure up to 30s, and a
-	// Retry-After of the failure replaces it (at most 5 minutes). 0 = 1s;
+	// without another attempt; it doubles with every failure up to 30s until the
+	// origin answers any fetch, and a Retry-After of the failure replaces it (at
+	// most 5 minutes). 0 = 1s;
 	// negative = every request attempts.
 	RetryStale time.Duration
 	// FillTimeout is the deadline of a refresh, and of a fetch from the moment

@@ -34,6 +34,9 @@ type fetch struct {
 	// unasked: a 304 or 206 that nobody asked for.
 	unasked  bool
 	withheld *failure.Error
+	// answered is the reported error answer of the origin that is stored like any
+	// other response.
+	answered *failure.Error
 
 	sent     time.Time
 	panicked *panicked
@@ -113,13 +116,18 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	}
 	hd := head{status: status, header: h, length: length}
 	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, status, h, f.cache.options)
+	good := f.base != nil && f.base.status < 500 // an error does not replace it
+	x.answered = nil
 	switch {
-	case reported:
+	case reported && (e.Own() || !hd.store || good):
 		hd.store, hd.reason, hd.failure = false, reasonFailure, e
-	case status >= 500 && (!hd.store || f.base != nil): // an error does not replace good content
+	case !reported && status >= 500 && (!hd.store || good):
 		hd.store, hd.reason, hd.failure, hd.foreign = false, reasonFailure, foreignFailure(status, h), true
 	case hd.store && length > f.limit:
 		hd.store, hd.reason = false, reasonTooLarge
+	}
+	if reported && hd.failure == nil {
+		x.answered = e
 	}
 	if hd.failure != nil {
 		if x.withhold != nil && x.withhold(hd.failure) {
@@ -212,7 +220,7 @@ func (x *fetch) settle() verdict {
 
 	switch {
 	case v.err == nil:
-		f.cache.failures.forget(f.primary)
+		f.cache.noteSuccess(f.primary, x.sent)
 		if store && usable(anyRequest, &o.resp) {
 			f.cache.markers.forget(f.primary)
 		}
@@ -249,7 +257,7 @@ func (x *fetch) verdict() verdict {
 	reported, failed := failure.From(f.ctx)
 	because := func(e *failure.Error) verdict {
 		switch {
-		case failed:
+		case failed && reported != x.answered:
 			e = reported
 		case hd.failure != nil: // nobody may have wanted the rest of its answer
 			e = hd.failure
@@ -267,14 +275,14 @@ func (x *fetch) verdict() verdict {
 			Cause: failure.BadValidation, Status: x.w.status,
 			Detail: "a " + strconv.Itoa(x.w.status) + " to a request without conditions and range",
 		})
-	case (x.w.mode == modeDirect || x.w.mode == modeHijacked) && (!failed || reported == hd.failure):
+	case (x.w.mode == modeDirect || x.w.mode == modeHijacked) && (!failed || reported == hd.failure || reported == x.answered):
 		return verdict{hd.failure, false} // its framing is the server's to judge
 	case x.w.mode == modeFill && x.w.length >= 0 && x.w.written != x.w.length && bodyAllowed(x.w.status):
 		return because(&failure.Error{
 			Cause:  failure.Truncated,
 			Detail: "got " + strconv.FormatInt(x.w.written, 10) + " of " + strconv.FormatInt(x.w.length, 10) + " bytes",
 		})
-	case failed && reported != hd.failure:
+	case failed && reported != hd.failure && reported != x.answered:
 		return verdict{reported, true}
 	case errors.Is(cause, errDeadline):
 		return because(errDeadline)

@@ -126,6 +126,18 @@ type head struct {
 	foreign bool
 }
 
+// received is the status that came from the origin; 0 if none did.
+func (h head) received() int { return received(h.failure, h.status) }
+
+// received tells the origin's status from that of our own answer to e, a
+// failure that was reported before any status came.
+func received(e *failure.Error, status int) int {
+	if e != nil && e.Own() {
+		return e.Received()
+	}
+	return status
+}
+
 // newFill makes a fill with a context of its own: the values of the request's,
 // without its end, with a failure slot and the fill's mark. In it is always
 // http.ServerContextKey, without which httputil.ReverseProxy returns normally

@@ -176,7 +176,7 @@ func (t *task) deliver(rd *reader, h head, fwd string, collapsed bool) (d delive
 func (t *task) begin(h head, fwd string, collapsed bool) bool {
 	now := time.Now()
 	out := t.w.Header()
-	s := semantics.CacheStatus{Fwd: fwd, FwdStatus: h.status, Stored: h.store, Collapsed: collapsed, Detail: t.event.Detail}
+	s := semantics.CacheStatus{Fwd: fwd, FwdStatus: h.received(), Stored: h.store, Collapsed: collapsed, Detail: t.event.Detail}
 	if h.store {
 		s.TTL, s.HasTTL = wholeTTL(&h.resp, now), true
 	} else if s.Detail == "" {
@@ -197,7 +197,7 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 		merge(out, h.header)
 	}
 	t.c.addStatus(out, s)
-	t.event.Outcome, t.event.Fwd, t.event.FwdStatus, t.event.Detail = Miss, fwd, h.status, s.Detail
+	t.event.Outcome, t.event.Fwd, t.event.FwdStatus, t.event.Detail = Miss, fwd, h.received(), s.Detail
 	t.event.Collapsed, t.event.Stored, t.event.NotStored = collapsed, h.store && !collapsed, h.reason
 	t.event.Status, t.event.Failure = h.status, h.failure
 	if h.store {

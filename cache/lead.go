@@ -74,7 +74,7 @@ func (l *leader) passDirect(h head) {
 	}
 	out := l.w.Header()
 	merge(out, h.header)
-	s := semantics.CacheStatus{Fwd: l.fwd, FwdStatus: h.status, Detail: h.detail()}
+	s := semantics.CacheStatus{Fwd: l.fwd, FwdStatus: h.received(), Detail: h.detail()}
 	if l.event.Detail != "" {
 		s.Detail = l.event.Detail
 	}
@@ -82,17 +82,21 @@ func (l *leader) passDirect(h head) {
 		s.Key = readable(l.primary)
 	}
 	l.c.addStatus(out, s)
-	l.event.Outcome, l.event.Fwd, l.event.FwdStatus, l.event.Status = Miss, l.fwd, h.status, h.status
+	l.event.Outcome, l.event.Fwd, l.event.FwdStatus, l.event.Status = Miss, l.fwd, h.received(), h.status
 	l.event.NotStored, l.event.Detail, l.event.Failure = h.reason, s.Detail, h.failure
 	l.x.w.direct = writer.Base{}
 	l.x.w.direct.Init(l.w, nil)
 }
 
 // propagate passes a failure on that was mended inside (a retry that
-// succeeded), for the logs.
+// succeeded) or that is the origin's own answer, for the logs.
 func (l *leader) propagate() {
-	if e, rung := failure.Outcome(l.x.f.ctx); e != nil && rung != failure.Unmended {
-		failure.Report(l.r.Context(), e)
+	e, rung := failure.Outcome(l.x.f.ctx)
+	if e == nil || rung == failure.Unmended && e != l.x.answered {
+		return
+	}
+	failure.Report(l.r.Context(), e)
+	if rung != failure.Unmended {
 		failure.Mend(l.r.Context(), rung)
 	}
 }
@@ -215,9 +219,13 @@ func (l *leader) mayFallBack(e *failure.Error) bool {
 // failed answers after a fetch that brought nothing.
 func (l *leader) failed(e *failure.Error) {
 	l.event.Fwd = l.fwd
-	l.event.FwdStatus = l.x.w.status
+	before := l.x.f.headNow().failure
+	if l.x.withheld != nil {
+		before = l.x.withheld
+	}
+	l.event.FwdStatus = received(before, l.x.w.status)
 	if l.mayFallBack(e) {
-		l.staleAfter(l.fallback, e, l.x.w.status)
+		l.staleAfter(l.fallback, e, l.event.FwdStatus)
 		return
 	}
 	l.fail(l.colour(e))

@@ -68,10 +68,13 @@ func (m *memory[V]) forget(key string) {
 	delete(m.items, key)
 }
 
-// lastFailure is what a refresh failed with, and how often in a row it did.
+// lastFailure is what a refresh failed with, when, and how often in a row it
+// did. told: the failure itself says until when.
 type lastFailure struct {
 	err   *failure.Error
+	at    time.Time
 	times int
+	told  bool
 }
 
 // noteFailure makes stale content answer without another attempt for a while:
@@ -88,15 +91,32 @@ func (c *Cache) noteFailure(key string, e *failure.Error, now time.Time) {
 	if e.RetryAfter > 0 {
 		pause = min(e.RetryAfter, maxRetryAfter)
 	}
-	c.failures.put(key, lastFailure{e, times}, now, now.Add(pause))
+	c.failures.put(key, lastFailure{e, now, times, e.RetryAfter > 0}, now, now.Add(pause))
 }
 
-// recentFailure is what keeps a refresh from being attempted now.
-func (c *Cache) recentFailure(key string, now time.Time) *failure.Error {
-	if last, current := c.failures.get(key, now); current {
-		return last.err
+// noteSuccess is told of every fetch that succeeded, with the time at which it
+// was sent.
+func (c *Cache) noteSuccess(key string, sent time.Time) {
+	c.failures.forget(key)
+	if n := sent.UnixNano(); c.answered.Load() < n {
+		c.answered.Store(n) // two at once may leave the lesser: it is evidence all the same
 	}
-	return nil
+}
+
+// recentFailure is what keeps a refresh from being attempted now. If the origin
+// has answered any other fetch that was sent after the failure, it is worth
+// asking again: then the pause is RetryStale and no more, so that all pages heal
+// soon after the first one.
+func (c *Cache) recentFailure(key string, now time.Time) *failure.Error {
+	last, current := c.failures.get(key, now)
+	if !current {
+		return nil
+	}
+	healed := c.answered.Load() > last.at.UnixNano()
+	if healed && !last.told && now.Sub(last.at) >= c.cfg.RetryStale {
+		return nil
+	}
+	return last.err
 }
 
 // attempted tells a failure of an attempt from a refusal to make one. The

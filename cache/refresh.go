@@ -256,7 +256,7 @@ func (t *task) refreshed(v view, p plan, own bool) {
 // failure and was not invalidated meanwhile; else with the failure.
 func (t *task) refreshFailed(rd *reader, v view, e *failure.Error, o *object, p plan, own bool) bool {
 	if staleMayAnswer(e) && t.c.store.valid(o) {
-		t.staleAfter(o, e, v.head.status)
+		t.staleAfter(o, e, v.head.received())
 		return true
 	}
 	switch {

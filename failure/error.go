@@ -136,6 +136,15 @@ func (e *Error) HTTPStatus() int {
 	return row.Status
 }
 
+// Received is the status that the backend answered with before or while it
+// failed; 0 if there was none.
+func (e *Error) Received() int {
+	if e.Cause == ClientBodyError { // there Status is the one to send
+		return 0
+	}
+	return e.Status
+}
+
 // Own tells whether the answer to this failure is ours to write. It is not
 // where the origin answered for itself, or where nobody is left to read it.
 func (e *Error) Own() bool { return e.Cause.Row().Status != 0 }

@@ -66,8 +66,8 @@ func (p ProxyStatus) member(e *Error) string {
 	if row.ProxyError != "" {
 		b = append(append(b, "; error="...), row.ProxyError...)
 	}
-	if e.Status != 0 && e.Cause != ClientBodyError {
-		b = strconv.AppendInt(append(b, "; received-status="...), int64(e.Status), 10)
+	if status := e.Received(); status != 0 {
+		b = strconv.AppendInt(append(b, "; received-status="...), int64(status), 10)
 	}
 	if p.NextHop && e.Endpoint != "" {
 		b = appendString(append(b, "; next-hop="...), e.Endpoint)
