@@ -79,6 +79,7 @@ func (a *attempt) limit(p phase) time.Duration {
 			return cfg.StreamIdle
 		}
 		return cfg.BetweenBytes
+	case phaseOff, phaseUpload, phaseFired:
 	}
 	return 0
 }

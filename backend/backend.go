@@ -72,7 +72,7 @@ func New(cfg Config) (*Backend, error) {
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := b.newCall(w, r)
 	if !b.calls.enter(c) {
-		b.refuse(c, &failure.Error{Cause: failure.Draining, Backend: b.cfg.Name})
+		b.refuse(c, &failure.Error{Cause: failure.Draining, Backend: b.cfg.Name}) //nolint:contextcheck // the call has the request
 		return
 	}
 	defer b.calls.leave(c)
@@ -84,14 +84,14 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if b.remote {
 		if e := b.unfit(r); e != nil {
-			b.refuse(c, e)
+			b.refuse(c, e) //nolint:contextcheck // the call has the request
 			return
 		}
 	}
-	if c.upgrade != "" && c.inProcess() {
+	if c.upgrade != "" && c.inProcess() { //nolint:contextcheck // the call has the request
 		return
 	}
-	c.serve()
+	c.serve() //nolint:contextcheck // the call has the request
 }
 
 // serve runs the attempts and passes on what they bring.

@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,10 +55,8 @@ func (b *Backend) rank(ep *endpoint, tried []*endpoint) int {
 	if ep.held(b) {
 		rank = 1
 	}
-	for _, t := range tried {
-		if t == ep {
-			return rank + 2
-		}
+	if slices.Contains(tried, ep) {
+		rank += 2
 	}
 	return rank
 }

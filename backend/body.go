@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -45,7 +46,7 @@ func (c *call) open(a *attempt, res *http.Response, e *failure.Error) (*opening,
 	default:
 		o.n, o.err = a.read(*o.buf)
 	}
-	if o.err != nil && o.err != io.EOF && c.status == 0 {
+	if o.err != nil && !ended(o.err) && c.status == 0 {
 		fe := a.explain(o.err)
 		copyBuffers.Put(o.buf)
 		return nil, c.complete(a, fe)
@@ -72,6 +73,12 @@ func (c *call) openSlowly(a *attempt, o *opening, e *failure.Error) {
 	}
 }
 
+// ended tells whether a body has come to its end. An error that merely wraps
+// io.EOF, a handler's panic say, is no end.
+func ended(err error) bool {
+	return err == io.EOF //nolint:errorlint // see above
+}
+
 func eventStream(h http.Header) bool {
 	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.EqualFold(strings.TrimSpace(kind), "text/event-stream")
@@ -87,9 +94,7 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 	c.report(e)
 	h := c.w.Header()
 	if a.inner != nil {
-		for name, values := range res.Header {
-			h[name] = values
-		}
+		maps.Copy(h, res.Header)
 	} else {
 		endToEnd(h, res.Header, false)
 	}
@@ -171,7 +176,7 @@ func (c *call) deliver(a *attempt, o *opening, e *failure.Error) *failure.Error 
 		}
 		n, err = a.read(*o.buf)
 	}
-	if err != io.EOF {
+	if !ended(err) {
 		return a.explain(err)
 	}
 	if a.inner != nil && short(c, o.res) {

@@ -137,7 +137,7 @@ func (c *call) cut(cause error) {
 // try makes one attempt. With an opening and a failure the origin answered, but
 // its answer says that it failed.
 func (c *call) try(a *attempt) (*opening, *failure.Error) {
-	res, err := a.exchange(c.request(a.ep), c.interim)
+	res, err := a.exchange(c.request(a.ep), c.interim) //nolint:bodyclose // the attempt owns it until finish
 	c.clientEnd.inner = a.inner
 	if err != nil {
 		return nil, c.complete(a, a.explain(err))

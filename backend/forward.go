@@ -50,7 +50,7 @@ func endToEnd(dst, h http.Header, request bool) {
 	var nominated map[string]bool
 	for _, v := range h["Connection"] {
 		for name := range listSeq(v) {
-			if name = http.CanonicalHeaderKey(name); !oneHop[name] && !(request && ours[name]) {
+			if name = http.CanonicalHeaderKey(name); !oneHop[name] && (!request || !ours[name]) {
 				if nominated == nil {
 					nominated = make(map[string]bool)
 				}

@@ -106,7 +106,7 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 			return nil, err
 		}
 		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
-			c.endOfHead(res)
+			c.endOfHead()
 			return res, nil
 		}
 		if res.StatusCode == http.StatusContinue {
@@ -120,7 +120,7 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 }
 
 // endOfHead is reached with the final header section.
-func (c *h1conn) endOfHead(res *http.Response) {
+func (c *h1conn) endOfHead() {
 	c.head.done = true
 	c.a.headersEnded()
 	if c.writer != nil {

@@ -240,7 +240,7 @@ func (w *bodyWriter) copyLength(buf []byte, left int64) error {
 		}
 		switch {
 		case left == 0 || err == nil:
-		case err == io.EOF:
+		case ended(err):
 			return &uploadError{io.ErrUnexpectedEOF}
 		default:
 			return clientError(err)
@@ -267,7 +267,7 @@ func (w *bodyWriter) copyChunked(buf []byte) error {
 		switch {
 		case err == nil:
 			continue
-		case err != io.EOF:
+		case !ended(err):
 			return clientError(err)
 		}
 		return w.write(w.lastChunk())

@@ -184,7 +184,7 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		res, err := c.cc.RoundTrip(req)
+		res, err := c.cc.RoundTrip(req) //nolint:bodyclose // release does
 		answers <- answer{res, err}
 	}()
 	defer close(over)

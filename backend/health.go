@@ -2,7 +2,6 @@ package backend
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -73,7 +72,7 @@ func (b *Backend) check(ep *endpoint) (good bool, detail string) {
 	a := b.start(b.ctx, ep, 1, 0, 0)
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
 	defer stop.Stop()
-	res, err := a.exchange(b.healthRequest(ep), func(*http.Response) {})
+	res, err := a.exchange(b.healthRequest(ep), func(*http.Response) {}) //nolint:bodyclose // the attempt owns it until finish
 	if err != nil {
 		e := a.explain(err)
 		a.finish(e)
@@ -94,7 +93,7 @@ func (a *attempt) drain() *failure.Error {
 	buf := make([]byte, 4096)
 	for range 16 {
 		_, err := a.read(buf)
-		if err == io.EOF {
+		if ended(err) {
 			a.at.done = time.Now()
 			return nil
 		}

@@ -29,7 +29,7 @@ func (b *meteredBody) Read(p []byte) (int, error) {
 	b.a.watch.shift(phaseWrite)
 	switch {
 	case err == nil || errors.Is(err, errAbandoned):
-	case err == io.EOF:
+	case ended(err):
 		if b.eof != nil {
 			b.eof()
 		}

@@ -53,19 +53,27 @@ func TestHandlerFaults(t *testing.T) {
 			w.Header().Set("Content-Length", "10")
 			_, _ = io.WriteString(w, "short")
 		}, cause: failure.Truncated, status: 200, after: true, verdict: failure.BackendFailure},
-		{name: "no answer", cfg: Config{FirstByte: brief}, h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			cause: failure.FirstByteTimeout, status: 504, verdict: failure.BackendFailure},
-		{name: "budget spent", cfg: Config{UntilHeaders: brief}, h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			cause: failure.TotalDeadline, status: 504, verdict: failure.BackendFailure},
-		{name: "body unread", cfg: Config{FirstByte: brief}, method: "POST", h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			cause: failure.FirstByteTimeout, status: 504, verdict: failure.BackendFailure},
+		{
+			name: "no answer", cfg: Config{FirstByte: brief}, h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			cause: failure.FirstByteTimeout, status: 504, verdict: failure.BackendFailure,
+		},
+		{
+			name: "budget spent", cfg: Config{UntilHeaders: brief}, h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			cause: failure.TotalDeadline, status: 504, verdict: failure.BackendFailure,
+		},
+		{
+			name: "body unread", cfg: Config{FirstByte: brief}, method: "POST", h: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			cause: failure.FirstByteTimeout, status: 504, verdict: failure.BackendFailure,
+		},
 		{name: "stall in the body", cfg: Config{BetweenBytes: brief}, h: func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "sent")
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}, cause: failure.BodyStall, status: 200, after: true, verdict: failure.BackendFailure},
-		{name: "500", h: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, method: "POST",
-			cause: failure.Upstream5xx, status: 500, verdict: failure.BackendFailure},
+		{
+			name: "500", h: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, method: "POST",
+			cause: failure.Upstream5xx, status: 500, verdict: failure.BackendFailure,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +185,7 @@ func TestUpgradePanicPasses(t *testing.T) {
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
 	defer func() {
-		if v := recover(); v != value {
+		if v := recover(); v != value { //nolint:errorlint // the identical value
 			t.Errorf("recovered %v, want the identical value", v)
 		}
 		gate.check(t, 1)
@@ -371,7 +379,9 @@ func TestWatchRace(t *testing.T) {
 			default:
 			}
 		} else {
-			<-fired
+			if e := <-fired; e == nil {
+				t.Fatal("fired for nothing")
+			}
 		}
 		w.end()
 	}

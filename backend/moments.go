@@ -59,6 +59,7 @@ func timingOf(p phase) failure.Phase {
 		return failure.PhaseHeaders
 	case phaseBody:
 		return failure.PhaseBody
+	case phaseOff, phaseFirstByte, phaseFired:
 	}
 	return failure.PhaseWait
 }

@@ -80,7 +80,7 @@ func (u *upload) finished() bool {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.err == io.EOF || u.length >= 0 && u.read == u.length
+	return ended(u.err) || u.length >= 0 && u.read == u.length
 }
 
 // begun tells whether a byte of the body was asked for.

@@ -283,7 +283,7 @@ func TestGates(t *testing.T) {
 		return status, h, got
 	}
 	one := []Endpoint{{URL: server.url(), Name: "a"}}
-	two := append(one, Endpoint{URL: server.url(), Name: "b"})
+	two := []Endpoint{{URL: server.url(), Name: "a"}, {URL: server.url(), Name: "b"}}
 
 	status, h, e := serve(one, map[string]*refusingGate{"a": {refuse: true, after: 2500 * time.Millisecond}})
 	if e == nil || e.Cause != failure.BreakerOpen || status != 503 || h.Get("Retry-After") != "3" || e.Endpoint != "a" {

@@ -104,10 +104,6 @@ func (w *watch) extend(d time.Duration) {
 	}
 }
 
-func (w *watch) phase() phase { return phase(w.word.Load() & phaseMask) }
-
-func (w *watch) fired() bool { return w.phase() == phaseFired }
-
 // wordFor is the word for p, entered now. The budget does not run while the
 // body of the request or of the response is under way.
 func (w *watch) wordFor(p phase) uint64 {

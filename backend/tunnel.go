@@ -75,7 +75,7 @@ func (t *tunnel) copy(dst, src net.Conn, from io.Reader, n *atomic.Int64, closed
 				t.end("idle for " + t.idle.String())
 				return
 			}
-		case err == io.EOF:
+		case ended(err):
 			t.note(closed)
 			if half, ok := dst.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 				return
