@@ -193,7 +193,7 @@ func (a *attempt) finish(e *failure.Error) {
 	}
 	a.finished = true
 	now := time.Now()
-	whole := e == nil || a.at.done.After(a.at.headers)
+	whole := !a.at.done.IsZero()
 	unfired := a.watch.end()
 	switch {
 	case a.inner != nil:

@@ -67,9 +67,16 @@ func (c *call) openSlowly(a *attempt, o *opening, e *failure.Error) {
 	select {
 	case <-read:
 	case <-timer.C:
-		defer func() { <-read }() // even if the client's writer panics
+		sent := false
+		defer func() {
+			if !sent { // the client's writer panicked
+				a.cancel(errWriterPanicked)
+			}
+			<-read
+		}()
 		c.commit(a, o.res, e)
 		c.flush()
+		sent = true
 	}
 }
 

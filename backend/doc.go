@@ -38,7 +38,10 @@
 // X-Forwarded-For, -Host and -Proto say whom it came from. What the client
 // claimed in them is dropped unless [Config.TrustForwarded] says otherwise.
 // Bodies are never buffered beyond what a repetition may need
-// ([Config.ReplayBody]); responses are flushed whenever the backend pauses.
+// ([Config.ReplayBody]); responses are flushed whenever the backend pauses. The
+// header section of a response waits for the first bytes of its body, but not
+// longer than 50 ms, so that a body that breaks at once is answered with an
+// error or another attempt; an event stream's goes out at once.
 // An in-process endpoint gets the request as it came.
 //
 // A response that breaks after its header went out is never completed: the

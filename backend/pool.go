@@ -175,7 +175,9 @@ func (p *pool) dial(a *attempt, w wish) error {
 		return err
 	}
 	if !p.ep.h2c && negotiated(conn) != "h2" {
-		p.learn(http1)
+		if !w.upgrade { // which leaves no choice
+			p.learn(http1)
+		}
 		a.conn = newH1(raw, conn, p.b.cfg.MaxHeaderBytes)
 		return nil
 	}
