@@ -84,6 +84,18 @@ type view struct {
 	Last    []answer
 }
 
+// PhaseKind is the colour of the breaker's phase.
+func (v view) PhaseKind() string {
+	switch v.Breaker.Phase {
+	case breaker.Open:
+		return "page"
+	case breaker.HalfOpen:
+		return "stale"
+	default:
+		return "fresh"
+	}
+}
+
 func (d *demo) view(p *proxy) view {
 	f, since, _ := d.origin.state()
 	v := view{Site: d.target, Fault: f, Since: since, Faults: faults, Breaker: p.stack.breakers[0].State()}

@@ -28,6 +28,7 @@ const (
 func (l *listener) stop() {
 	l.deadline = time.Now().Add(queuePatience)
 	l.stopping.Store(true)
+	shrinkQueue(l.TCPListener)
 	_ = l.SetDeadline(time.Now()) // wakes Accept
 }
 
