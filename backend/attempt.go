@@ -35,7 +35,7 @@ type attempt struct {
 	stream  bool        // the body has no end in sight: StreamIdle rules
 
 	res      *http.Response
-	gate     func(error)
+	gate     *pass
 	finished bool
 }
 
@@ -209,19 +209,5 @@ func (a *attempt) finish(e *failure.Error) {
 	if a.inner == nil {
 		a.ep.inFlight.Add(-1)
 	}
-	a.settle(e)
-}
-
-// settle tells the gate, once.
-func (a *attempt) settle(e *failure.Error) {
-	if a.gate == nil {
-		return
-	}
-	done := a.gate
-	a.gate = nil
-	if e == nil {
-		done(nil)
-		return
-	}
-	done(e)
+	a.gate.done(e)
 }

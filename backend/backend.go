@@ -147,9 +147,7 @@ func (c *call) inProcess() bool {
 	case refused != nil:
 		c.b.refuse(c, refused)
 	case ep.handler == nil:
-		if gate != nil {
-			gate(failure.ErrUnused)
-		}
+		gate.unused()
 		return false
 	default:
 		c.upgradeInProcess(ep, gate)

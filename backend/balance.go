@@ -22,7 +22,7 @@ type refusal struct {
 // other demands one that is not among them.
 //
 // The error is why there is none.
-func (b *Backend) choose(tried []*endpoint, other bool) (*endpoint, func(error), *failure.Error) {
+func (b *Backend) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failure.Error) {
 	n := len(b.endpoints)
 	start := 0
 	if n > 1 {
@@ -59,18 +59,6 @@ func (b *Backend) rank(ep *endpoint, tried []*endpoint) int {
 		rank += 2
 	}
 	return rank
-}
-
-// permit asks a gate. Its refusal becomes a *failure.Error.
-func permit(g Gate) (func(error), *failure.Error) {
-	if g == nil {
-		return nil, nil
-	}
-	done, err := g.Allow()
-	if err != nil {
-		return nil, failure.As(err, failure.BreakerOpen)
-	}
-	return done, nil
 }
 
 func (b *Backend) named(ep *endpoint, e *failure.Error) *failure.Error {

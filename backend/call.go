@@ -108,7 +108,7 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 	}
 }
 
-func (c *call) attempt(ep *endpoint, gate func(error)) *attempt {
+func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.attempts++
 	c.tried = append(c.tried, ep)
 	budget := c.b.cfg.UntilHeaders
@@ -151,6 +151,9 @@ func (c *call) try(a *attempt) (*opening, *failure.Error) {
 		if again, _ := c.again(e); again {
 			return nil, e
 		}
+	}
+	if e == nil {
+		a.gate.answer()
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return &opening{res: res}, nil
@@ -268,7 +271,7 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 func (c *call) again(e *failure.Error) (ok bool, why string) {
 	return mayRetry(e, retryFacts{
 		method: c.r.Method, attempts: c.attempts, limit: c.b.cfg.Retries, replayable: c.upload.replayable(),
-		begun: c.status != 0, once: c.once[:c.nOnce], others: c.b.untried(c.tried), lone: len(c.b.endpoints) == 1,
+		begun: c.status != 0, once: c.once[:c.nOnce], others: c.b.untried(c.tried),
 	})
 }
 

@@ -174,7 +174,7 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "no answer", scripts: []script{sayThenHang("")}, cfg: Config{FirstByte: brief},
-			cause: failure.FirstByteTimeout, status: 504, attempts: 2, verdict: failure.BackendFailure, written: true,
+			cause: failure.FirstByteTimeout, status: 504, attempts: 1, verdict: failure.BackendFailure, written: true,
 		},
 		{
 			name: "no answer, POST", scripts: []script{sayThenHang("")}, cfg: Config{FirstByte: brief}, method: "POST",
@@ -182,11 +182,11 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "no answer after 103", scripts: []script{sayThenHang("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")}, cfg: Config{FirstByte: brief},
-			cause: failure.FirstByteTimeout, status: 504, attempts: 2, verdict: failure.BackendFailure, written: true,
+			cause: failure.FirstByteTimeout, status: 504, attempts: 1, verdict: failure.BackendFailure, written: true,
 		},
 		{
 			name: "stall in headers", scripts: []script{sayThenHang("HTTP/1.1 200 OK\r\nServer: x\r\n")}, cfg: Config{HeaderStall: brief},
-			cause: failure.HeaderStall, status: 504, attempts: 2, verdict: failure.BackendFailure, written: true,
+			cause: failure.HeaderStall, status: 504, attempts: 1, verdict: failure.BackendFailure, written: true,
 		},
 		{
 			name: "budget spent", scripts: []script{sayThenHang("")}, cfg: Config{UntilHeaders: brief},
@@ -244,7 +244,7 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "500", scripts: []script{say("HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno")},
-			cause: failure.Upstream5xx, status: 500, attempts: 2, verdict: failure.BackendFailure, written: true,
+			cause: failure.Upstream5xx, status: 500, attempts: 1, verdict: failure.BackendFailure, written: true,
 		},
 		{
 			name: "500, POST", scripts: []script{say("HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno")}, method: "POST",
@@ -300,7 +300,7 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "h2: no answer", url: h2c, scripts: []script{serveHTTP2(nil)}, cfg: Config{FirstByte: brief},
-			cause: failure.FirstByteTimeout, status: 504, attempts: 2, verdict: failure.BackendFailure, written: true,
+			cause: failure.FirstByteTimeout, status: 504, attempts: 1, verdict: failure.BackendFailure, written: true,
 		},
 	}
 }

@@ -131,6 +131,14 @@ type Health struct {
 }
 
 // Gate permits attempts or refuses them; breaker.Breaker is one.
+//
+// A Gate may also have
+//
+//	AllowCall() (answered func(), done func(error), err error)
+//
+// which is then asked in place of Allow. Its answered is called, at most once and
+// before done, when the final header section of an answer came that is no
+// failure: a gate that is to tell a hung call from a long body needs to know.
 type Gate interface {
 	// Allow returns a func that is called exactly once with the outcome: nil, a
 	// *failure.Error, or failure.ErrUnused if no attempt was made after all. A

@@ -140,6 +140,17 @@ func (w *handlerWriter) release() {
 	}
 }
 
+// CloseNotify is deprecated in net/http, but gin's Context.Stream takes it for
+// granted. It fires when nobody takes what the handler writes any more.
+func (w *handlerWriter) CloseNotify() <-chan bool {
+	c := make(chan bool, 1)
+	go func() {
+		<-w.x.gone // closed at the end of every exchange
+		c <- true
+	}()
+	return c
+}
+
 // SetReadDeadline is for http.ResponseController.
 func (w *handlerWriter) SetReadDeadline(t time.Time) error {
 	return w.x.control(func(rc *http.ResponseController) error { return rc.SetReadDeadline(t) })

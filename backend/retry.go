@@ -18,7 +18,6 @@ type retryFacts struct {
 	begun      bool            // something was sent to the client
 	once       []failure.Cause // that had their only retry
 	others     bool            // an endpoint that was not tried may be used
-	lone       bool            // there is but one endpoint
 }
 
 // mayRetry decides by the row of e's cause alone. why says what stood against a

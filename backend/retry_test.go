@@ -38,12 +38,15 @@ func TestMayRetry(t *testing.T) {
 		{"spent", failure.Error{Cause: failure.ClosedBeforeHeaders}, with(func(f *retryFacts) { f.attempts = 3 }), false, "attempts spent"},
 		{"body gone", failure.Error{Cause: failure.ClosedBeforeHeaders}, with(func(f *retryFacts) { f.replayable = false }), false, "body not replayable"},
 		{"begun", failure.Error{Cause: failure.Truncated}, with(func(f *retryFacts) { f.begun = true }), false, "response begun"},
-		{"once", failure.Error{Cause: failure.FirstByteTimeout}, with(func(f *retryFacts) { f.once = []failure.Cause{failure.FirstByteTimeout} }), false, "once only"},
-		{"once, other cause", failure.Error{Cause: failure.FirstByteTimeout}, with(func(f *retryFacts) { f.once = []failure.Cause{failure.KeepaliveRace} }), true, ""},
-		{"500", failure.Error{Cause: failure.Upstream5xx, Status: 500}, base, true, ""},
+		{"once", failure.Error{Cause: failure.KeepaliveRace}, with(func(f *retryFacts) { f.once = []failure.Cause{failure.KeepaliveRace} }), false, "once only"},
+		{"once, other cause", failure.Error{Cause: failure.KeepaliveRace}, with(func(f *retryFacts) { f.once = []failure.Cause{failure.FirstByteTimeout} }), true, ""},
+		{"no answer, alone", failure.Error{Cause: failure.FirstByteTimeout}, base, false, "no other endpoint"},
+		{"no answer, others", failure.Error{Cause: failure.FirstByteTimeout}, with(func(f *retryFacts) { f.others = true }), true, ""},
+		{"500, alone", failure.Error{Cause: failure.Upstream5xx, Status: 500}, base, false, "no other endpoint"},
+		{"500, others", failure.Error{Cause: failure.Upstream5xx, Status: 500}, with(func(f *retryFacts) { f.others = true }), true, ""},
 		{"501", failure.Error{Cause: failure.Upstream5xx, Status: 501}, base, false, ""},
 		{"500, PUT", failure.Error{Cause: failure.Upstream5xx, Status: 500}, with(func(f *retryFacts) { f.method = "PUT" }), false, "method PUT"},
-		{"503 until, alone", failure.Error{Cause: failure.Upstream5xx, Status: 503, RetryAfter: time.Second}, base, false, "Retry-After"},
+		{"refused until, alone", failure.Error{Cause: failure.ConnectionRefused, RetryAfter: time.Second}, base, false, "Retry-After"},
 		{"503 until, others", failure.Error{Cause: failure.Upstream5xx, Status: 503, RetryAfter: time.Second}, with(func(f *retryFacts) { f.others = true }), true, ""},
 		{"limit, alone", failure.Error{Cause: failure.ConnectionLimit}, base, false, "no other endpoint"},
 		{"limit, others", failure.Error{Cause: failure.ConnectionLimit}, with(func(f *retryFacts) { f.others = true }), true, ""},
@@ -130,7 +133,6 @@ func TestRetriedSuccess(t *testing.T) {
 		{"GET", "GET", "", []script{dies, say(okHello)}, 200},
 		{"PUT with a body", "PUT", strings.Repeat("b", 3000), []script{dies, dies, echoBody}, 200},
 		{"PUT beyond the replay limit", "PUT", strings.Repeat("b", 5000), []script{dies, echoBody}, 502},
-		{"500, then fine", "GET", "", []script{sayThenClose("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"), say(okHello)}, 200},
 		{"truncated, then fine", "GET", "", []script{sayThenClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), say(okHello)}, 200},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,6 +175,45 @@ func TestRetriedSuccess(t *testing.T) {
 			}
 			if tt.status != 200 && (got == nil || !got.Noted(failure.NotRetried)) {
 				t.Errorf("outcome %v, want the note not_retried", got)
+			}
+		})
+	}
+}
+
+// What a backend is working on, or has answered with an error, is asked of
+// another endpoint, once, and never of the same one again.
+func TestRetriedElsewhere(t *testing.T) {
+	for name, bad := range map[string]script{
+		"no answer":        sayThenHang(""),
+		"stall in headers": sayThenHang("HTTP/1.1 200 OK\r\nServer: x\r\n"),
+		"500":              say("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n"),
+		"503":              say("HTTP/1.1 503 X\r\nRetry-After: 9\r\nContent-Length: 0\r\n\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, healthy := range []bool{true, false} {
+				other := bad
+				if healthy {
+					other = say(okHello)
+				}
+				first, second := newFaults(t, bad), newFaults(t, other)
+				var seen recorder
+				b := newBackend(t, Config{
+					Endpoints: []Endpoint{{URL: first.url()}, {URL: second.url()}},
+					FirstByte: brief, HeaderStall: brief, Observe: seen.observe,
+				})
+				b.turn.Store(1) // the first endpoint is first
+				srv, client := front(t, b)
+				status, _, _ := get(t, client, srv.URL)
+				if ok := status == http.StatusOK; ok != healthy {
+					t.Errorf("other endpoint healthy %v: status = %d", healthy, status)
+				}
+				if a, b := first.count(), second.count(); a != 1 || b != 1 {
+					t.Errorf("other endpoint healthy %v: %d and %d attempts, want one each", healthy, a, b)
+				}
+				if n := len(seen.of(AttemptDone)); n != 2 {
+					t.Errorf("other endpoint healthy %v: %d attempts in events, want 2", healthy, n)
+				}
 			}
 		})
 	}

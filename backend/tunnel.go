@@ -133,7 +133,7 @@ func (c *call) tunnel(a *attempt, res *http.Response) *failure.Error {
 	defer c.b.tunnels.remove(t)
 	c.status = res.StatusCode
 	c.report(nil)
-	a.settle(nil)
+	a.gate.done(nil)
 	if err := writeSwitch(rw.Writer, res); err != nil {
 		t.end("client closed: " + err.Error())
 	} else {
@@ -203,15 +203,8 @@ func (s *tunnels) close() {
 // upgradeInProcess gives an upgrade to a handler together with the client's
 // writer: only that one can be taken over. The handler runs on the goroutine of
 // the request, its panics pass, and no timer runs.
-func (c *call) upgradeInProcess(ep *endpoint, gate func(error)) {
-	settled := false
-	settle := func(err error) {
-		if !settled && gate != nil {
-			gate(err)
-		}
-		settled = true
-	}
-	w := &upgradeWriter{hijacked: func() { settle(nil) }}
+func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
+	w := &upgradeWriter{hijacked: func() { gate.done(nil) }}
 	w.Init(c.w, nil)
 	began := time.Now()
 	ep.inFlight.Add(1)
@@ -222,9 +215,8 @@ func (c *call) upgradeInProcess(ep *endpoint, gate func(error)) {
 		if v != nil {
 			ev.Failure = recovered(v)
 			ev.Failure.Backend, ev.Failure.Endpoint, ev.Failure.Attempts = c.b.cfg.Name, ep.name, 1
-			settle(ev.Failure)
 		}
-		settle(nil)
+		gate.done(ev.Failure)
 		ev.Phases[failure.PhaseBody] = time.Since(began)
 		c.b.observe(c.r.Context(), ev)
 		if v != nil {

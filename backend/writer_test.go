@@ -13,7 +13,7 @@ func TestWriterInProcess(t *testing.T) {
 		return newBackend(t, Config{Endpoints: []Endpoint{{Handler: next}}})
 	},
 		writertest.Without(writertest.Hijack, "the connection belongs to the goroutine of the request; only upgrades get it"),
-		writertest.Without(writertest.Assertions, "no Hijacker without an upgrade, no CloseNotifier (deprecated)"),
+		writertest.Without(writertest.Assertions, "no Hijacker without an upgrade"),
 	)
 }
 
@@ -24,7 +24,7 @@ func TestWriterUpgrade(t *testing.T) {
 			u.Init(w, nil)
 			next.ServeHTTP(u, r)
 		})
-	}, writertest.Without(writertest.Assertions, "no CloseNotifier: deprecated"))
+	})
 }
 
 // TestWriterRemote has the handlers behind a socket: what net/http can do must

@@ -102,10 +102,10 @@ var (
 	anyOther  = Retry{Methods: AnyMethod, Endpoint: PreferOther}
 	onlyOther = Retry{Methods: AnyMethod, Endpoint: RequireOther}
 	idem      = Retry{Methods: IdempotentMethods}
-	idemOnce  = Retry{Methods: IdempotentMethods, Endpoint: PreferOther, Once: true}
+	idemOnce  = Retry{Methods: IdempotentMethods, Endpoint: RequireOther, Once: true}
 	raced     = Retry{Methods: IdempotentMethods, Once: true, Fresh: true}
 	anyMethod = Retry{Methods: AnyMethod}
-	answered  = Retry{Methods: ReadMethods, Endpoint: PreferOther, Once: true, Statuses: []int{500, 502, 503, 504}}
+	answered  = Retry{Methods: ReadMethods, Endpoint: RequireOther, Once: true, Statuses: []int{500, 502, 503, 504}}
 )
 
 // table is indexed by Cause.
