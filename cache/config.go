@@ -71,7 +71,9 @@ type Config struct {
 	// that pools what its contexts hold (chi, gin). Refreshes enter there with
 	// a fresh context; the Cache inside it recognises them. nil = they enter at
 	// the handler that Handler was given, with the values of the context of the
-	// request that started them.
+	// request that started them. It gets the request as the server got it, with
+	// the URL of the request line: it has to be what the server calls, outside of
+	// an http.StripPrefix and the like.
 	Refresh http.Handler
 
 	// Name is our member's name in Cache-Status; "" = "holdfast". It must be a
