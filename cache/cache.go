@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -29,10 +31,11 @@ type Cache struct {
 	ids      atomic.Uint64
 	keys     sync.Pool // of *[]byte, for keys
 
-	mu      sync.Mutex // guards what follows
-	closing bool
-	fills   map[*fill]struct{} // running
-	idle    chan struct{}      // closed when closing and no fill runs
+	closing atomic.Bool // written under mu
+
+	mu    sync.Mutex         // guards what follows
+	fills map[*fill]struct{} // running
+	idle  chan struct{}      // closed when closing and no fill runs
 }
 
 // New returns a Cache with the content of its Store, or with an empty store of
@@ -89,8 +92,7 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 // first.
 func (c *Cache) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
-	if !c.closing {
-		c.closing = true
+	if c.closing.CompareAndSwap(false, true) {
 		if len(c.fills) == 0 {
 			close(c.idle)
 		}
@@ -103,10 +105,11 @@ func (c *Cache) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 		c.mu.Lock()
-		for f := range c.fills {
-			f.cancel(errShutdown)
-		}
+		left := slices.Collect(maps.Keys(c.fills))
 		c.mu.Unlock()
+		for _, f := range left {
+			f.expire(errShutdown)
+		}
 	}
 	if c.ownStore {
 		c.store.Close()
@@ -119,7 +122,7 @@ func (c *Cache) Shutdown(ctx context.Context) error {
 func (c *Cache) running(f *fill) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing {
+	if c.closing.Load() {
 		return false
 	}
 	c.fills[f] = struct{}{}
@@ -130,15 +133,9 @@ func (c *Cache) ended(f *fill) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.fills, f)
-	if c.closing && len(c.fills) == 0 {
+	if c.closing.Load() && len(c.fills) == 0 {
 		close(c.idle)
 	}
-}
-
-func (c *Cache) isClosing() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closing
 }
 
 func (c *Cache) newFillID() string {

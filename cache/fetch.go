@@ -116,6 +116,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	}
 	hd := head{status: status, header: h, length: length}
 	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, status, h, f.cache.options)
+	personal := len(h["Set-Cookie"]) > 0 || forOne(hd.reason)
 	good := f.base != nil && f.base.status < 500 // an error does not replace it
 	x.answered = nil
 	switch {
@@ -134,7 +135,9 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 			x.withheld = hd.failure
 			return modeVoid
 		}
-		hd.share = hd.foreign || hd.failure.Cause.Row().Share
+		// The page may be another visitor's business although the failure is not.
+		own := hd.failure.Own() && len(h["Set-Cookie"]) == 0
+		hd.share = hd.sharesFailure() && (own || !personal)
 	}
 	if x.allowDirect != nil && !hd.store && (!hd.share || !f.followed()) {
 		hd.share = false
@@ -145,6 +148,17 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	}
 	x.w.head = hd
 	return modeFill
+}
+
+// forOne tells reasons for not storing a response that keep it from whoever did
+// not ask for it, too.
+func forOne(reason string) bool {
+	switch reason {
+	case semantics.ReasonNoStore, semantics.ReasonPrivate, semantics.ReasonSetCookie,
+		semantics.ReasonAuthorization, semantics.ReasonVary:
+		return true
+	}
+	return false
 }
 
 // announce opens the fill with headers that are final.
@@ -224,7 +238,7 @@ func (x *fetch) settle() verdict {
 		if store && usable(anyRequest, &o.resp) {
 			f.cache.markers.forget(f.primary)
 		}
-	case f.base != nil && v.err.Cause != failure.ClientGone:
+	case f.base != nil && v.err.Cause != failure.ClientGone && !f.isLost():
 		f.cache.noteFailure(f.primary, v.err, now)
 	}
 

@@ -22,6 +22,9 @@ const (
 	// readerStall is how long a reader may take nothing while others wait for
 	// it.
 	readerStall = 10 * time.Second
+	// returnGrace is how long next may take to return after its context ended.
+	// Then nobody waits for it any more.
+	returnGrace = time.Second
 	// maxInfos bounds the 1xx responses that are kept for followers.
 	maxInfos = 8
 )
@@ -75,6 +78,7 @@ type fill struct {
 
 	phase  phase
 	closed bool // no new readers
+	lost   bool // next has not returned although its context ended: see giveUp
 	users  int  // requests that want it and whose clients are there
 	timer  *time.Timer
 	infos  []info
@@ -118,7 +122,7 @@ type head struct {
 	vary   []string
 	resp   semantics.Response
 	store  bool
-	share  bool   // those who wait may have it, stored or not
+	share  bool   // those of its variant who wait may have it, stored or not
 	reason string // why it is not stored
 	// failure is the failure that was reported, or that a 5xx of an origin that
 	// reports nothing stands for; foreign tells the latter.
@@ -128,6 +132,12 @@ type head struct {
 
 // received is the status that came from the origin; 0 if none did.
 func (h head) received() int { return received(h.failure, h.status) }
+
+// sharesFailure tells whether the failure, if not its page, is that of all who
+// wait.
+func (h head) sharesFailure() bool {
+	return h.failure != nil && (h.foreign || h.failure.Cause.Row().Share)
+}
 
 // received tells the origin's status from that of our own answer to e, a
 // failure that was reported before any status came.
@@ -171,12 +181,21 @@ func newFill(q *query) *fill {
 
 // --- the writing side: one goroutine, that of next ---
 
-// inform passes a 1xx on to those who wait.
+// inform passes a 1xx on to those who wait. Whether they may have the response
+// is not known yet, and h has whatever next has set for its own client. So of a
+// 103 they get what it is for (RFC 8297), of others the status.
 func (f *fill) inform(status int, h http.Header) {
+	hints := make(http.Header)
+	if status == http.StatusEarlyHints {
+		if len(h["Link"]) == 0 {
+			return
+		}
+		hints["Link"] = slices.Clone(h["Link"])
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase == phaseWaiting && len(f.infos) < maxInfos {
-		f.infos = append(f.infos, info{status, h})
+		f.infos = append(f.infos, info{status, hints})
 		f.wakeAll()
 	}
 }
@@ -352,9 +371,45 @@ func (f *fill) userLeft() {
 // leaderLeft is userLeft for the client on whose goroutine next runs.
 func (f *fill) leaderLeft() {
 	f.userLeft()
+	f.limitTime()
+}
+
+// limitTime gives the fill its deadline.
+func (f *fill) limitTime() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase != phaseDone && f.timer == nil {
-		f.timer = time.AfterFunc(f.cache.cfg.FillTimeout, func() { f.cancel(errDeadline) })
+		f.timer = time.AfterFunc(f.cache.cfg.FillTimeout, func() { f.expire(errDeadline) })
 	}
+}
+
+// expire ends the fill's context.
+func (f *fill) expire(why *failure.Error) {
+	f.cancel(why)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != phaseDone {
+		f.timer = time.AfterFunc(returnGrace, func() { f.giveUp(why) })
+	}
+}
+
+// giveUp releases those who wait for a next that does not look at its context:
+// to them the fill has failed, whatever comes of it, and another may be made.
+func (f *fill) giveUp(why *failure.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase == phaseDone || f.lost {
+		return
+	}
+	f.lost, f.closed, f.broken, f.err = true, true, true, why
+	f.wakeAll()
+	if f.base != nil {
+		f.cache.noteFailure(f.primary, why, time.Now())
+	}
+}
+
+func (f *fill) isLost() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lost
 }

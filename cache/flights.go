@@ -137,7 +137,7 @@ func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.phase == phaseWaiting || !f.closed
+	return !f.lost && (f.phase == phaseWaiting || !f.closed)
 }
 
 // complete is the object of a fill that has ended and is being published, if it

@@ -20,6 +20,8 @@ func (t *task) follow(rd *reader, p plan) bool {
 		t.passInfos(rd)
 		v := rd.view(t.r.Header, t.q, solo)
 		switch {
+		case v.lost:
+			return false
 		case v.suits && v.phase == phaseDone:
 			t.shared(rd, v, p.fwd)
 			return true
@@ -30,8 +32,13 @@ func (t *task) follow(rd *reader, p plan) bool {
 			}
 			t.alone = true
 			return false
-		case v.phase != phaseWaiting && v.head.failure != nil && v.head.share && rd.stream():
+		case v.phase != phaseWaiting && v.shares && rd.stream():
 			t.stream(rd, v.head, p.fwd, true) // the answer that the leader gets
+			return true
+		case v.phase != phaseWaiting && v.head.sharesFailure():
+			t.event.FillID, t.event.Fwd, t.event.Collapsed = rd.f.id, p.fwd, true
+			t.event.FwdStatus = v.head.received()
+			t.fail(p.colour(sharedFailure(v.head.failure, rd.f))) // not its page
 			return true
 		case v.phase == phaseDone && v.err != nil && v.err.Cause.Row().Share && v.head.status == 0:
 			t.event.FillID, t.event.Fwd, t.event.Collapsed = rd.f.id, p.fwd, true
@@ -87,7 +94,9 @@ func (t *task) passInfos(rd *reader) {
 		if !ok {
 			return
 		}
-		sendInfo(t.w, i)
+		if t.r.ProtoAtLeast(1, 1) { // RFC 9110 section 15.2
+			sendInfo(t.w, i)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case fwd != "":
 		h.forward(r.Context(), w, r, forwarding{fwd: fwd, outcome: Bypass})
 		return
-	case c.isClosing():
+	case c.closing.Load():
 		h.forward(r.Context(), w, r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
 		return
 	}

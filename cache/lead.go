@@ -55,7 +55,7 @@ func (t *task) lead(f *fill, p plan) {
 	}()
 	t.event.FillID = f.id
 	x.run(t.next, func() *fillWriter {
-		return &fillWriter{outer: t.w, unlessWhole: l.startHelper}
+		return &fillWriter{outer: t.w, noInfo: !t.r.ProtoAtLeast(1, 1), unlessWhole: l.startHelper}
 	})
 	v := x.settle()
 	settled = true

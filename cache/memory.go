@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -16,10 +17,12 @@ const (
 )
 
 // memory remembers something about keys for a while. The zero memory is
-// unusable; see newMemory.
+// unusable; see newMemory. It has the keys' seeded hashes, since a key is as long
+// as a client makes it; what two keys that collide cost is what a lost one does.
 type memory[V any] struct {
+	seed  maphash.Seed
 	mu    sync.Mutex // guards items
-	items map[string]remembered[V]
+	items map[uint64]remembered[V]
 }
 
 type remembered[V any] struct {
@@ -27,45 +30,50 @@ type remembered[V any] struct {
 	until time.Time
 }
 
-func newMemory[V any]() *memory[V] { return &memory[V]{items: make(map[string]remembered[V])} }
+func newMemory[V any]() *memory[V] {
+	return &memory[V]{seed: maphash.MakeSeed(), items: make(map[uint64]remembered[V])}
+}
 
 // get returns what was remembered, also for a while after it lapsed, and
 // whether it has not.
 func (m *memory[V]) get(key string, now time.Time) (v V, current bool) {
+	id := maphash.String(m.seed, key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	it := m.items[key]
+	it := m.items[id]
 	return it.value, now.Before(it.until)
 }
 
 func (m *memory[V]) put(key string, v V, now, until time.Time) {
+	id := maphash.String(m.seed, key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.items[key]; !ok && len(m.items) >= maxRemembered {
+	if _, ok := m.items[id]; !ok && len(m.items) >= maxRemembered {
 		m.makeRoom(now)
 	}
-	m.items[key] = remembered[V]{v, until}
+	m.items[id] = remembered[V]{v, until}
 }
 
 // makeRoom drops what lapsed or, if nothing did, any eighth. m.mu is held.
 func (m *memory[V]) makeRoom(now time.Time) {
-	for key, it := range m.items {
+	for id, it := range m.items {
 		if !now.Before(it.until) {
-			delete(m.items, key)
+			delete(m.items, id)
 		}
 	}
-	for key := range m.items {
+	for id := range m.items {
 		if len(m.items) < maxRemembered*7/8 {
 			break
 		}
-		delete(m.items, key)
+		delete(m.items, id)
 	}
 }
 
 func (m *memory[V]) forget(key string) {
+	id := maphash.String(m.seed, key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.items, key)
+	delete(m.items, id)
 }
 
 // lastFailure is what a refresh failed with, when, and how often in a row it

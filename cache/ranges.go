@@ -41,9 +41,8 @@ func (o *object) rangeFor(r *http.Request, out http.Header) span {
 	case !ok:
 		return whole
 	case part.unsatisfiable:
-		withoutBody(out)
+		refused(out)
 		out["Content-Range"] = []string{fmt.Sprintf("bytes */%d", o.size)}
-		out["Content-Length"] = zeroLength
 	default:
 		out["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.start, part.end-1, o.size)}
 		out["Content-Length"] = []string{strconv.FormatInt(part.end-part.start, 10)}

@@ -99,14 +99,17 @@ type view struct {
 	err    *failure.Error
 	object *object
 	suits  bool // the request may have the response
+	shares bool // it may have the answer to a failure
+	lost   bool // there won't be any
 }
 
 func (rd *reader) view(h http.Header, q semantics.Request, solo bool) view {
 	f := rd.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := view{phase: f.phase, head: f.head, err: f.err, object: f.object}
+	v := view{phase: f.phase, head: f.head, err: f.err, object: f.object, lost: f.lost && f.phase != phaseDone}
 	v.suits = f.phase != phaseWaiting && f.suits(h, q, solo)
+	v.shares = f.head.failure != nil && f.head.share && sameVariant(f.head.vary, f.reqHeader, h)
 	return v
 }
 
@@ -189,7 +192,7 @@ func (rd *reader) next() ([]byte, readState) {
 		rd.chunk, rd.off = rd.chunk+1, 0
 	}
 	switch {
-	case f.phase != phaseDone:
+	case f.phase != phaseDone && !f.lost:
 		return nil, readDry
 	case f.broken:
 		return nil, readBroken

@@ -25,7 +25,7 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 		return true
 	}
 	p := plan{fwd: orStale(d.Fwd), base: o, fallback: o}
-	if t.solo(now) && t.r.Method == http.MethodGet && len(t.r.Header["Range"]) == 0 {
+	if t.solo(now) && t.c.cfg.StaleIfSlow == 0 && t.r.Method == http.MethodGet && len(t.r.Header["Range"]) == 0 {
 		return t.fetch(at, now, p) // its answer may be for nobody else
 	}
 	q := t.detachedQuery(at, o, now)
@@ -78,11 +78,8 @@ func (t *task) startRefresh(f *fill) bool {
 	r = r.Clone(f.ctx)
 	r.Body, r.ContentLength = http.NoBody, 0
 	rf := &refresh{x: &fetch{f: f, r: r, ctx: f.ctx}}
-	deadline := time.AfterFunc(t.c.cfg.FillTimeout, func() { f.cancel(errDeadline) })
-	go func() {
-		defer deadline.Stop()
-		rf.run(next)
-	}()
+	f.limitTime()
+	go rf.run(next)
 	return true
 }
 
@@ -208,6 +205,8 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 	for {
 		v := rd.view(t.r.Header, t.q, solo)
 		switch {
+		case v.lost:
+			return t.refreshFailed(rd, v, v.err, o, p, own)
 		case v.phase != phaseWaiting && v.head.failure != nil:
 			return t.refreshFailed(rd, v, v.head.failure, o, p, own)
 		case v.phase == phaseDone && v.err != nil:
@@ -263,7 +262,7 @@ func (t *task) refreshFailed(rd *reader, v view, e *failure.Error, o *object, p 
 	case !own && !e.Cause.Row().Share:
 		t.alone = true
 		return false
-	case v.head.failure != nil && rd.stream():
+	case v.head.failure != nil && (own || v.shares) && rd.stream():
 		t.stream(rd, v.head, p.fwd, !own)
 	default:
 		t.event.Fwd, t.event.Collapsed = p.fwd, !own

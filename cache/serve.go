@@ -92,8 +92,7 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 		withoutBody(out)
 	case semantics.PreconditionFailed:
 		s.status = http.StatusPreconditionFailed
-		withoutBody(out)
-		out["Content-Length"] = zeroLength
+		refused(out)
 	default:
 		if len(r.Header["Range"]) > 0 {
 			part = o.rangeFor(r, out)
@@ -144,6 +143,16 @@ func withoutBody(h http.Header) {
 	delete(h, "Content-Type")
 	delete(h, "Content-Range")
 	delete(h, "Trailer")
+}
+
+// refused leaves nothing of the stored response that would let a cache, ours to
+// the client or the client's own, keep the refusal in its place.
+func refused(h http.Header) {
+	withoutBody(h)
+	for _, name := range [...]string{"Cache-Control", "Cdn-Cache-Control", "Expires", "Age", "Etag", "Last-Modified"} {
+		delete(h, name)
+	}
+	h["Content-Length"] = zeroLength
 }
 
 // announce lists the trailers that will follow.

@@ -124,10 +124,11 @@ func (p plan) colour(e *failure.Error) *failure.Error {
 	return e
 }
 
-// fetch gets the response with others or alone. HEAD, ranges and conditions on
-// the origin's current state are forwarded as they are, and not stored.
+// fetch gets the response with others or alone. HEAD, ranges, conditions on the
+// origin's current state and those on a copy that only the client has are
+// forwarded as they are, and not stored.
 func (t *task) fetch(at found, now time.Time, p plan) bool {
-	if t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) {
+	if t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) || t.itsOwn(at, now) {
 		t.told = true
 		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
 		return true
@@ -144,6 +145,16 @@ func (t *task) fetch(at found, now time.Time, p plan) bool {
 	}
 	t.late = place.late
 	return false
+}
+
+// itsOwn tells whether the request is conditional on a copy of the client's own,
+// of what is not for others as far as known: the origin can spare it the body.
+func (t *task) itsOwn(at found, now time.Time) bool {
+	if at.object != nil || !semantics.HasConditions(t.r.Header) {
+		return false
+	}
+	why, marked := t.c.markers.get(t.primary, now)
+	return marked && why != semantics.ReasonNoFreshness || t.identified() // what is of use when stale is worth a fetch
 }
 
 // query is what the request asks of its URL's row.

@@ -46,6 +46,8 @@ type fillWriter struct {
 	unlessWhole func()
 	// outer is the client's writer for modeDirect and 1xx; nil = there is none.
 	outer http.ResponseWriter
+	// noInfo: the client does not know 1xx responses (RFC 9110 section 15.2).
+	noInfo bool
 
 	mode    mode
 	head    head // of modeFill, until it is announced
@@ -71,8 +73,8 @@ func (w *fillWriter) WriteHeader(status int) {
 		panic(fmt.Sprintf("cache: invalid WriteHeader code %d", status)) // as net/http does
 	}
 	if status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols {
-		w.f.inform(status, w.h.Clone())
-		if w.outer != nil {
+		w.f.inform(status, w.h)
+		if w.outer != nil && !w.noInfo {
 			sendInfo(w.outer, info{status, w.h})
 		}
 		return
