@@ -194,7 +194,7 @@ func TestKnownVisitorsOwnAnswer(t *testing.T) {
 func TestLongURLs(t *testing.T) {
 	const urls, length = 400, 100 << 10
 	c := newCache(t, Config{StaleIfError: time.Hour, Store: nil, MemoryBytes: 8 << 20})
-	var cc, status = "private", 200
+	cc, status := "private", 200
 	h := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page(status, "x", "Cache-Control: "+cc)(w, r)
 	}))

@@ -224,7 +224,7 @@ func (x *fetch) settle() verdict {
 	case x.w.mode == modeFill:
 		trailer = x.w.trailer()
 		if hd.store {
-			o = newObject(f, hd.status, maps.Clone(hd.shared), f.whole(), x.w.written, trailer, hd.resp)
+			o = newObject(f, hd.status, maps.Clone(hd.shared), f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp)
 		}
 	}
 	store := o != nil && hd.store && !f.cache.store.gen.invalidated(f.primary, f.born)

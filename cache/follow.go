@@ -170,7 +170,7 @@ func (t *task) deliver(rd *reader, h head, fwd string, collapsed bool) (d delive
 				return d
 			}
 		case readEnd:
-			t.trailers(rd, h)
+			t.trailers(rd, h, collapsed)
 			d.state = state
 			return d
 		default:
@@ -232,13 +232,29 @@ func (h *head) detail() string {
 }
 
 // trailers sends the trailers: announced ones under their names.
-func (t *task) trailers(rd *reader, h head) {
+func (t *task) trailers(rd *reader, h head, collapsed bool) {
 	rd.f.mu.Lock()
 	trailer := rd.f.trailer
 	rd.f.mu.Unlock()
+	if collapsed {
+		trailer = t.c.sharedTrailer(trailer)
+	}
 	if len(trailer) > 0 {
 		setTrailers(t.w.Header(), h.header, trailer)
 	}
+}
+
+// sharedTrailer is what others may see of a trailer section: what they may see of
+// a header.
+func (c *Cache) sharedTrailer(trailer http.Header) http.Header {
+	if len(trailer) == 0 {
+		return nil
+	}
+	shared := semantics.Sanitize(trailer, c.cfg.Name)
+	if !c.cfg.StoreSetCookie {
+		delete(shared, "Set-Cookie")
+	}
+	return shared
 }
 
 func setTrailers(out, header, trailer http.Header) {

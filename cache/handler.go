@@ -52,9 +52,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	t := &task{handler: h, w: w, r: r, primary: string(key), q: q, start: now}
+	primary := string(key)
 	*buf = key
 	c.keys.Put(buf)
+	if m := markOf(r.Context()); m != nil && m.f.cache == c && m.f.primary == primary {
+		h.next.ServeHTTP(w, r) // a cache within itself: it would wait for its own fetch
+		return
+	}
+	t := &task{handler: h, w: w, r: r, primary: primary, q: q, start: now}
 	t.run(r.Context(), at, now)
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func wire(t *testing.T, h http.Handler, test func(t *testing.T, client *http.Cli
 	}
 }
 
-func send(t *testing.T, client *http.Client, ctx context.Context, method, url string, headers ...string) answer {
+func send(ctx context.Context, t *testing.T, client *http.Client, method, url string, headers ...string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
@@ -111,11 +112,11 @@ func TestWireBrokenLeader(t *testing.T) {
 					t.Cleanup(s.Close)
 					var wg sync.WaitGroup
 					ctx, leave := context.WithCancel(t.Context())
-					wg.Go(func() { send(t, s.Client(), ctx, "GET", s.URL) })
+					wg.Go(func() { send(ctx, t, s.Client(), "GET", s.URL) })
 					<-begun
 					got := make([]answer, 8)
 					for i := range got {
-						wg.Go(func() { got[i] = send(t, s.Client(), t.Context(), "GET", s.URL) })
+						wg.Go(func() { got[i] = send(t.Context(), t, s.Client(), "GET", s.URL) })
 					}
 					followers(t, c, len(got))
 					if tt.leave {
@@ -157,17 +158,17 @@ func TestWireRequestsBesideAFetch(t *testing.T) {
 	s := serve(t, h)
 	client := s.Client()
 	var wg sync.WaitGroup
-	wg.Go(func() { send(t, client, t.Context(), "GET", s.URL) })
+	wg.Go(func() { send(t.Context(), t, client, "GET", s.URL) })
 	<-begun
-	if a := send(t, client, t.Context(), "HEAD", s.URL); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "10" {
+	if a := send(t.Context(), t, client, "HEAD", s.URL); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "10" {
 		t.Errorf("HEAD = %d %q %v", a.status, a.body, a.header)
 	}
-	if a := send(t, client, t.Context(), "GET", s.URL, "Range: bytes=2-4"); a.status != 206 || a.body != "234" {
+	if a := send(t.Context(), t, client, "GET", s.URL, "Range: bytes=2-4"); a.status != 206 || a.body != "234" {
 		t.Errorf("Range = %d %q", a.status, a.body)
 	}
 	var conditional, plain answer
-	wg.Go(func() { conditional = send(t, client, t.Context(), "GET", s.URL, `If-None-Match: W/"a"`) })
-	wg.Go(func() { plain = send(t, client, t.Context(), "GET", s.URL) })
+	wg.Go(func() { conditional = send(t.Context(), t, client, "GET", s.URL, `If-None-Match: W/"a"`) })
+	wg.Go(func() { plain = send(t.Context(), t, client, "GET", s.URL) })
 	followers(t, c, 2)
 	close(release)
 	wg.Wait()
@@ -187,12 +188,12 @@ func TestWireRequestsBesideAFetch(t *testing.T) {
 		"Range: bytes=+1-2":                   "200 0123456789 ",
 		"Range: lines=1-2":                    "200 0123456789 ",
 	} {
-		a := send(t, client, t.Context(), "GET", s.URL, header)
+		a := send(t.Context(), t, client, "GET", s.URL, header)
 		if got := fmt.Sprint(a.status, " ", a.body, " ", a.header.Get("Content-Range")); got != want {
 			t.Errorf("%s: %q, want %q (%s)", header, got, want, a.cacheStatus())
 		}
 	}
-	if a := send(t, client, t.Context(), "GET", s.URL, "Range: bytes=0-1", `If-Range: W/"a"`); a.status != 200 {
+	if a := send(t.Context(), t, client, "GET", s.URL, "Range: bytes=0-1", `If-Range: W/"a"`); a.status != 200 {
 		t.Errorf("weak If-Range: %d, want 200", a.status)
 	}
 }
@@ -304,7 +305,7 @@ func TestOutsideMayChangeHeaders(t *testing.T) {
 	})
 	wire(t, h, func(t *testing.T, client *http.Client, url string) {
 		for range 3 {
-			a := send(t, client, t.Context(), "GET", url)
+			a := send(t.Context(), t, client, "GET", url)
 			settled(t, c)
 			if got := fmt.Sprint(a.header["Vary"], a.header["Link"], a.header["X-List"], len(a.header["Age"]) > 1); got != "[Outer X] [</a>] [a] false" {
 				t.Errorf("got %s", got)
@@ -335,4 +336,46 @@ func TestManyTinyObjects(t *testing.T) {
 	if st.EntryBytes > st.EntryLimit || st.EntryBytes < st.EntryLimit/2 || st.FillBytes != 0 {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestWrappedTwice: one cache around itself, as when a router and one of its
+// groups both use it, makes nobody wait for itself.
+func TestWrappedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		o := newOrigin(page(200, "page", "Cache-Control: max-age=1, stale-if-error=60", `Etag: "a"`))
+		h := c.Handler(c.Handler(o))
+		for i := range 3 {
+			start := time.Now()
+			a := do(h, "GET", "/")
+			if took := time.Since(start); a.body != "page" || took != 0 || len(a.header["Cache-Status"]) != 1 {
+				t.Errorf("got %d %q after %v (%s)", a.status, a.body, took, a.cacheStatus())
+			}
+			time.Sleep(time.Duration(i) * 2 * time.Second)
+		}
+		if n := o.calls.Load(); n != 2 {
+			t.Errorf("%d fetches, want 2", n)
+		}
+	})
+}
+
+// TestTrailersOfOneVisitor: trailers are shared like headers.
+func TestTrailersOfOneVisitor(t *testing.T) {
+	c := newCache(t, Config{})
+	h := c.Handler(newOrigin(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, "page")
+		_ = http.NewResponseController(w).Flush()
+		for _, name := range []string{"Set-Cookie", "X-Request-Id", "Server-Timing", "X-Sum"} {
+			w.Header().Set(http.TrailerPrefix+name, "mine")
+		}
+	}))
+	wire(t, h, func(t *testing.T, client *http.Client, url string) {
+		send(t.Context(), t, client, "GET", url)
+		settled(t, c)
+		a := send(t.Context(), t, client, "GET", url)
+		if got := fmt.Sprint(a.body, a.trailer); got != "pagemap[X-Sum:[mine]]" || !strings.Contains(a.cacheStatus(), "hit") {
+			t.Errorf("got %s (%s)", got, a.cacheStatus())
+		}
+	})
 }
