@@ -130,6 +130,9 @@ func TestNothingLeaks(t *testing.T) {
 	const canary = "canary"
 	p, _ := newPage(t, Config{})
 	for _, cause := range failure.Causes() {
+		if cause == failure.ClientGone {
+			continue // is told nothing at all
+		}
 		e := &failure.Error{
 			Cause: cause, Backend: canary, Endpoint: canary, Detail: canary, Err: errors.New(canary),
 			Params: []failure.Param{{Key: canary, Value: canary}},

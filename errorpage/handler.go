@@ -22,8 +22,10 @@ import (
 //   - a panic is recovered and reported (event Recovered). If nothing was sent
 //     the page is the answer, with 500. If the page had been sent already, that
 //     is all. Else the connection is aborted by http.ErrAbortHandler;
-//   - http.ErrAbortHandler itself always passes, and nothing is written for a
-//     client that is gone.
+//   - http.ErrAbortHandler itself always passes;
+//   - nothing is written for a client that is gone, and the connection is
+//     aborted. Else net/http would send an empty 200, which a client that only
+//     closed its own side would take for the page.
 //
 // next gets a request whose context has a slot, and which has a request id.
 func (p *Page) Handler(next http.Handler) http.Handler {
@@ -72,6 +74,9 @@ type response struct {
 // here, not when next returns: the page depends on nothing that is still to
 // come, and next may be copying a long body.
 func (rw *response) Begin(status int) bool {
+	if gone(rw.request.Context()) && status < http.StatusBadRequest {
+		return false // nobody made such an answer: it is what net/http does in the end
+	}
 	e, ok := rw.replacement(status)
 	if !ok {
 		return true
@@ -102,6 +107,12 @@ func (rw *response) replacement(status int) (*failure.Error, bool) {
 	return e, true
 }
 
+// gone tells whether the request ended by its client's leaving.
+func gone(ctx context.Context) bool {
+	e, ok := failure.From(ctx)
+	return ok && e.Cause == failure.ClientGone
+}
+
 func (rw *response) answer(e *failure.Error, status int) {
 	rw.answered = true
 	rw.page.answer(rw.Unwrap(), rw.request, e, status, rw.id)
@@ -111,6 +122,9 @@ func (rw *response) answer(e *failure.Error, status int) {
 func (rw *response) returned(ctx context.Context) {
 	if rw.Begun() || rw.answered {
 		return
+	}
+	if gone(ctx) {
+		panic(http.ErrAbortHandler)
 	}
 	if e, ok := failure.From(ctx); ok && e.Own() {
 		rw.answer(e, e.HTTPStatus())

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,6 +36,50 @@ func TestGRPCHeadersEndTheStream(t *testing.T) {
 			t.Errorf("intercept %v: the HEADERS frame has the flags %#x, %v", intercept, flags, err)
 		}
 	}
+}
+
+// A client that closed only its own side still reads. An invented answer would be
+// the page to it, and to a cache on its way.
+func TestNothingIsInventedForAClientThatLeft(t *testing.T) {
+	t.Parallel()
+	gone := failure.New(failure.ClientGone, nil)
+	for name, next := range map[string]http.HandlerFunc{
+		"nothing written": func(w http.ResponseWriter, r *http.Request) { failure.Serve(w, r, gone, nil) },
+		"an empty 200": func(w http.ResponseWriter, r *http.Request) {
+			failure.Serve(w, r, gone, nil)
+			w.WriteHeader(http.StatusOK)
+		},
+		"an implicit 200": func(w http.ResponseWriter, r *http.Request) {
+			failure.Serve(w, r, gone, nil)
+			_ = http.NewResponseController(w).Flush()
+		},
+	} {
+		p, _ := newPage(t, Config{})
+		srv := httptest.NewServer(p.Handler(next))
+		got, err := halfClosed(t.Context(), srv.Listener.Addr().String())
+		srv.Close()
+		if err != nil || got != "" {
+			t.Errorf("%s: the client read %q, %v", name, got, err)
+		}
+	}
+}
+
+// halfClosed sends a request, closes that side, and reads all that comes.
+func halfClosed(ctx context.Context, addr string) (string, error) {
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: site.example\r\n\r\n"); err != nil {
+		return "", err
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(conn)
+	return string(b), err
 }
 
 // grpcCall makes a request on a bare HTTP/2 connection and returns the flags of

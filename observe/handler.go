@@ -117,6 +117,7 @@ func (x *exchange) end(ctx context.Context, r *http.Request, returned bool) {
 	case x.Begun():
 	case s.clientGone:
 		s.status = failure.StatusClientGone
+		s.aborted = false // there is nothing that could have been cut off
 	case returned:
 		s.status = http.StatusOK // net/http sends it as soon as we return
 		x.Begin(s.status)
