@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -313,6 +314,46 @@ func TestPrivatePagesAreRevalidated(t *testing.T) {
 			if a.status != 304 || a.body != "" || a.header.Get("Etag") != `"mine"` {
 				t.Errorf("got %d %q %v, want 304", a.status, a.body, a.header)
 			}
+		})
+	}
+}
+
+// TestSlowOriginIsNotFlooded: while stale copies answer for a slow origin, it has
+// one refresh for all, and none for visitors whose answers nobody waits for.
+func TestSlowOriginIsNotFlooded(t *testing.T) {
+	for _, tt := range []struct{ name, cc, header string }{
+		{"collapsed", "max-age=1, stale-if-error=600", "X: y"},
+		{"always to be revalidated", "max-age=0, stale-if-error=600", "X: y"},
+		{"known visitor", "public, max-age=1, stale-if-error=600", "Authorization: Basic eA=="},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Config{StaleIfSlow: time.Second})
+				o := newOrigin(page(200, "old", "Cache-Control: "+tt.cc))
+				h := c.Handler(o)
+				do(h, "GET", "/")
+				synctest.Wait()
+				time.Sleep(3 * time.Second)
+				var now, most atomic.Int64
+				o.set(func(w http.ResponseWriter, r *http.Request) {
+					most.Store(max(most.Load(), now.Add(1)))
+					defer now.Add(-1)
+					select {
+					case <-time.After(30 * time.Second):
+					case <-r.Context().Done():
+					}
+				})
+				for range 20 {
+					if a := do(h, "GET", "/", tt.header); a.body != "old" {
+						t.Errorf("got %d %q", a.status, a.body)
+					}
+					synctest.Wait()
+				}
+				time.Sleep(30 * time.Second)
+				if n := most.Load(); n != 1 {
+					t.Errorf("%d fetches at once, want 1", n)
+				}
+			})
 		})
 	}
 }

@@ -47,7 +47,8 @@ type Config struct {
 	RetryStale time.Duration
 	// FillTimeout is the deadline of a refresh, and of a fetch from the moment
 	// its client left. 0 = 60s; negative is an error, since what has neither a
-	// client nor a deadline might never end.
+	// client nor a deadline might never end. Its context ends then; a handler that
+	// has not returned a second later is waited for by nobody.
 	FillTimeout time.Duration
 	// FollowerWait is how long a request waits behind the fetch of another one
 	// until that has its headers. Then stale content answers, or one more fetch

@@ -341,7 +341,8 @@ func (f *fill) whole() [][]byte {
 }
 
 // abandonIfUnwanted gives a fetch up that nobody waits for, unless it is going
-// to be stored, or is a refresh of which that is not known yet. mu is held.
+// to be stored, or is a refresh for all of which that is not known yet. mu is
+// held.
 //
 //  1. The last client leaves a fetch without headers.
 //  2. Another request for the URL finds it in its row.
@@ -351,7 +352,7 @@ func (f *fill) whole() [][]byte {
 func (f *fill) abandonIfUnwanted() {
 	switch {
 	case f.users > 0 || f.phase == phaseDone:
-	case f.phase == phaseWaiting && f.detached:
+	case f.phase == phaseWaiting && f.detached && !f.solo:
 	case f.phase == phaseOpen && f.head.store:
 	default:
 		f.closed = true

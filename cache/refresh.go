@@ -29,6 +29,11 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 		return t.fetch(at, now, p) // its answer may be for nobody else
 	}
 	q := t.detachedQuery(at, o, now)
+	if t.c.cfg.StaleIfSlow > 0 {
+		// Others may wait although they will have to ask for themselves: while the
+		// origin is slow all get the stale copy, and it one request.
+		q.solo = t.alone || t.q.NoStore || t.identified()
+	}
 	place := t.c.store.enter(&q)
 	switch {
 	case place.lead != nil:
