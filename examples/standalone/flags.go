@@ -33,6 +33,7 @@ type config struct {
 
 const (
 	minCacheMemory = 1 << 20
+	maxCacheMemory = 1 << 40 // more is a typing error, and its bookkeeping alone would not fit
 	defaultListen  = "127.0.0.1:8080"
 	defaultAdmin   = "127.0.0.1:8081"
 	defaultControl = "127.0.0.1:8082"
@@ -173,7 +174,7 @@ func newLine(demo bool) *line {
 	l.flags.BoolFunc("version", "", set(l, "version", &l.version, parseSwitch))
 	l.flags.Func("backend", "", func(s string) error {
 		u, err := parseBackend(s)
-		if err == nil && slices.ContainsFunc(l.backends, func(other *url.URL) bool { return other.String() == u.String() }) {
+		if err == nil && slices.ContainsFunc(l.backends, func(other *url.URL) bool { return sameEndpoint(other, u) }) {
 			err = errTwice
 		}
 		if err != nil {
@@ -184,6 +185,12 @@ func newLine(demo bool) *line {
 		return nil
 	})
 	return l
+}
+
+// sameEndpoint tells whether two URLs are two ways to write one endpoint.
+func sameEndpoint(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(hostPort(a), hostPort(b)) &&
+		strings.TrimSuffix(a.EscapedPath(), "/") == strings.TrimSuffix(b.EscapedPath(), "/")
 }
 
 var errTwice = errors.New("must be given once, not twice")
@@ -219,6 +226,9 @@ func parseCacheMemory(s string) (int64, error) {
 	n, err := parseSize(s)
 	if err == nil && n < minCacheMemory {
 		return 0, errors.New("must be at least 1MiB")
+	}
+	if err == nil && n > maxCacheMemory {
+		return 0, errors.New("must be at most 1TiB")
 	}
 	return n, err
 }

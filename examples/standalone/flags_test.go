@@ -77,6 +77,9 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-cache-memory=99999999999TB", backend}, "-cache-memory", "such as 64MB"},
 		{[]string{"-cache-memory=64", backend}, "-cache-memory", "at least 1MiB"},
 		{[]string{"-cache-memory=0", backend}, "-cache-memory", "at least 1MiB"},
+		{[]string{"-cache-memory=100TB", backend}, "-cache-memory", "at most 1TiB"}, // used to end in a crash for want of memory
+		{[]string{"-backend=http://127.0.0.1:3000", "-backend=http://127.0.0.1:3000/"}, "-backend", "once"},
+		{[]string{"-backend=http://site.example", "-backend=http://SITE.example:80"}, "-backend", "once"},
 		{[]string{"-stale-if-error=24", backend}, "-stale-if-error", "24h"},
 		{[]string{"-stale-if-error=-1s", backend}, "-stale-if-error", "0 for none"},
 		{[]string{"-stale-if-error=1d", backend}, "-stale-if-error", "24h"},
