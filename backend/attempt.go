@@ -117,14 +117,11 @@ func (a *attempt) headersBegan() {
 // request could not be written.
 func (a *attempt) awaitFirstByte() {
 	a.stage = phaseFirstByte
-	if a.written.Load() || a.conn != nil && a.conn.writer == nil {
+	if a.conn != nil && a.conn.writer == nil {
 		a.watch.enter(phaseFirstByte)
 		return
 	}
-	a.watch.enter(phaseUpload)
-	if a.written.Load() { // in between
-		a.watch.shift(phaseFirstByte)
-	}
+	a.watch.back()
 }
 
 // headersEnded is reached with the end of the final header section.

@@ -147,7 +147,7 @@ func (c *call) inProcess() bool {
 	case refused != nil:
 		c.b.refuse(c, refused)
 	case ep.handler == nil:
-		gate.unused()
+		c.picked, c.pickedGate = ep, gate
 		return false
 	default:
 		c.upgradeInProcess(ep, gate)

@@ -225,12 +225,12 @@ func (c *call) trailers(res *http.Response) {
 		return
 	}
 	h := c.w.Header()
-	announced := h["Trailer"]
+	said := h["Trailer"]
 	for name, values := range res.Trailer {
-		if len(values) == 0 {
+		if len(values) == 0 || !trailerField(name) {
 			continue
 		}
-		if !hasToken(announced, name) {
+		if !hasToken(said, name) {
 			name = http.TrailerPrefix + name
 		}
 		h[name] = values

@@ -35,6 +35,9 @@ type call struct {
 	current *attempt
 	cutBy   error // why the request is cut off
 
+	picked     *endpoint // for the first attempt; nil: the balance picks
+	pickedGate *pass
+
 	tried    []*endpoint
 	attempts int
 	once     [4]failure.Cause // causes that permit one retry and had it
@@ -73,7 +76,7 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 	var last *failure.Error
 	other := false
 	for {
-		ep, gate, refused := c.b.choose(c.tried, other)
+		ep, gate, refused := c.choose(other)
 		if refused != nil {
 			if last == nil {
 				c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: refused})
@@ -106,6 +109,16 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 		other = e.Cause.Row().Retry.Endpoint == failure.RequireOther
 		c.fresh = e.Cause.Row().Retry.Fresh
 	}
+}
+
+// choose picks the endpoint for the next attempt; the first of an upgrade has
+// been picked already.
+func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
+	if ep := c.picked; ep != nil {
+		c.picked = nil
+		return ep, c.pickedGate, nil
+	}
+	return c.b.choose(c.tried, other)
 }
 
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
@@ -172,7 +185,7 @@ func (c *call) judge(res *http.Response) (e *failure.Error, pass bool) {
 	switch {
 	case status == http.StatusSwitchingProtocols && c.upgrade == "":
 		return &failure.Error{Cause: failure.UpgradeFailed, Detail: "101 to a request without Upgrade"}, false
-	case status == http.StatusSwitchingProtocols && !hasToken(res.Header["Upgrade"], c.upgrade):
+	case status == http.StatusSwitchingProtocols && !offered(c.upgrade, res.Header["Upgrade"]):
 		return &failure.Error{
 			Cause:  failure.UpgradeFailed,
 			Detail: fmt.Sprintf("asked for %q, switched to %.64q", c.upgrade, res.Header.Get("Upgrade")),
@@ -187,6 +200,20 @@ func (c *call) judge(res *http.Response) (e *failure.Error, pass bool) {
 		return &failure.Error{Cause: failure.Upstream429, Status: status, RetryAfter: retryAfter(res.Header, time.Now())}, true
 	}
 	return nil, true
+}
+
+// offered tells whether a switch went to protocols that were asked for (RFC 9110
+// section 7.8).
+func offered(asked string, to []string) bool {
+	named := false
+	for _, v := range to {
+		for one := range listSeq(v) {
+			if named = true; !hasToken([]string{asked}, one) {
+				return false
+			}
+		}
+	}
+	return named
 }
 
 func conditional(h http.Header) bool {
@@ -252,7 +279,7 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	}
 	phases := a.at.timings(a.stage, time.Now())
 	c.phases.Add(phases)
-	c.uploaded += time.Duration(a.watch.added.Load()) * time.Microsecond
+	c.uploaded += a.watch.stood()
 	if e != nil {
 		a.ep.hold(c.b, e.Cause)
 	}
@@ -269,10 +296,15 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 // again decides about another attempt. why is the reason where the row of the
 // cause would permit one.
 func (c *call) again(e *failure.Error) (ok bool, why string) {
-	return mayRetry(e, retryFacts{
+	f := retryFacts{
 		method: c.r.Method, attempts: c.attempts, limit: c.b.cfg.Retries, replayable: c.upload.replayable(),
 		begun: c.status != 0, once: c.once[:c.nOnce], others: c.b.untried(c.tried),
-	})
+	}
+	if ok, why = mayRetry(e, f); ok && !c.upload.claim() {
+		f.replayable = false
+		return mayRetry(e, f)
+	}
+	return ok, why
 }
 
 // backoff waits before another attempt at an endpoint that failed a moment ago.
@@ -314,6 +346,7 @@ func (c *call) interim(res *http.Response) {
 		}
 		h[name] = values
 	}
+	c.clientEnd.arm()
 	c.w.WriteHeader(res.StatusCode)
 	for name := range passed {
 		if have, ok := before[name]; ok {

@@ -246,7 +246,7 @@ func resolved(cfg Config) (Config, []target, error) {
 		}
 	}
 	if p := cfg.Health.Path; p != "" {
-		if u, err := url.ParseRequestURI(p); err != nil || !strings.HasPrefix(p, "/") || u.Host != "" {
+		if u, err := url.ParseRequestURI(p); err != nil || !strings.HasPrefix(p, "/") || u.Host != "" || strings.ContainsFunc(u.RawQuery, unsafe) {
 			fail("Config.Health.Path is %q: must be a path that begins with a slash", p)
 		}
 	}
@@ -285,6 +285,12 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	case ep.Handler != nil:
 		return target{name: firstOf(ep.Name, "handler")}, nil
 	}
+	if strings.Contains(ep.URL, "@") { // which the errors below would tell
+		return target{}, errors.New(".URL: credentials are not supported, nor is an @; the scheme must be http, https or h2c")
+	}
+	if !strings.Contains(ep.URL, "://") {
+		return target{}, fmt.Errorf(".URL is %q: the scheme must be http, https or h2c, followed by ://", ep.URL)
+	}
 	u, err := url.Parse(ep.URL)
 	if err != nil {
 		return target{}, fmt.Errorf(".URL is %q: %w", ep.URL, errors.Unwrap(err))
@@ -304,8 +310,8 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	switch {
 	case u.Hostname() == "":
 		return target{}, fmt.Errorf(".URL is %q: it has no host", ep.URL)
-	case u.User != nil:
-		return target{}, fmt.Errorf(".URL is %q: credentials are not supported", u.Redacted())
+	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
+		return target{}, fmt.Errorf(".URL is %q: an IPv6 address is written in brackets", ep.URL)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return target{}, fmt.Errorf(".URL is %q: it must have no query and no fragment", ep.URL)
 	}

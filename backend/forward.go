@@ -136,7 +136,7 @@ func (b *Backend) forwardedFor(h http.Header, r *http.Request) {
 	}
 	if b.cfg.TrustForwarded == nil || !b.cfg.TrustForwarded(r) {
 		for name := range h {
-			if strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip" {
+			if claimsClient(name) {
 				delete(h, name)
 			}
 		}
@@ -153,6 +153,16 @@ func (b *Backend) forwardedFor(h http.Header, r *http.Request) {
 	if len(h["X-Forwarded-Host"]) == 0 && r.Host != "" {
 		h["X-Forwarded-Host"] = []string{r.Host}
 	}
+}
+
+// claimsClient tells whether a field says whom a request came from. An
+// underscore counts as a hyphen: backends that make variables of the names
+// (RFC 3875 section 4.1.18) can't tell them apart.
+func claimsClient(name string) bool {
+	if strings.Contains(name, "_") {
+		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	}
+	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip"
 }
 
 // forwardedNode is our element of a Forwarded field (RFC 7239 section 4).
@@ -231,12 +241,18 @@ func climbs(path string) bool {
 	if !strings.Contains(path, "..") {
 		return false
 	}
-	return slices.Contains(strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }), "..")
+	for one := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		// Some take what follows a semicolon for parameters of the segment.
+		if name, _, _ := strings.Cut(one, ";"); name == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // request makes what is sent to ep.
 func (c *call) request(ep *endpoint) *request {
-	q := &request{length: c.length, fresh: c.fresh}
+	q := &request{length: c.length, fresh: c.fresh, trailer: c.trailer, trailers: c.trailersOf}
 	if c.upload != nil {
 		q.body = c.upload.reader()
 	}
@@ -254,9 +270,9 @@ func (c *call) request(ep *endpoint) *request {
 	}
 	q.http = &http.Request{
 		Method: c.r.Method, URL: u, Host: host, Header: c.header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Trailer: c.r.Trailer,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	q.target = u.RequestURI()
-	q.upgrade, q.te, q.expect, q.trailer = c.upgrade, c.te, c.expect, c.trailer
+	q.upgrade, q.te, q.expect = c.upgrade, c.te, c.expect
 	return q
 }

@@ -112,6 +112,7 @@ func TestForwardedTarget(t *testing.T) {
 		{"/app", "/../up", ""},
 		{"/app", "/x/%2e%2e/up", ""},
 		{"/app", "/..%5cup", ""},
+		{"/app", "/..;a=b/up", ""},
 		{"/app", "/a..b", "/app/a..b"},
 	} {
 		r, status := forwarded(t, Config{}, tt.prefix, "GET "+tt.target+" HTTP/1.1\r\nHost: h\r\n\r\n")

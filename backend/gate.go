@@ -48,11 +48,3 @@ func (p *pass) done(e *failure.Error) {
 	}
 	settled(e)
 }
-
-// unused gives the permit back.
-func (p *pass) unused() {
-	if p != nil && p.settled != nil {
-		p.settled(failure.ErrUnused)
-		p.settled = nil
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -143,11 +144,28 @@ func (c *h1conn) release(whole bool, res *http.Response) bool {
 	if !c.stop() {
 		reusable = false
 	}
-	if !reusable {
+	if !reusable || !c.drained() {
+		reusable = false
 		c.close()
 	}
 	c.a, c.writer = nil, nil
 	return reusable
+}
+
+// drained tells whether nothing lies between the socket and our buffer. TLS
+// reads ahead: what follows a response may wait there, where [alive] does not
+// see it.
+func (c *h1conn) drained() bool {
+	if c.conn == c.raw {
+		return true
+	}
+	// Past the deadline a Read brings what was read ahead, and no more.
+	if c.conn.SetReadDeadline(longAgo) != nil {
+		return false
+	}
+	var one [1]byte
+	n, err := c.conn.Read(one[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.conn.SetReadDeadline(time.Time{}) == nil
 }
 
 // detach gives the connection away for a tunnel. What was read ahead comes

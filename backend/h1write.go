@@ -16,15 +16,16 @@ import (
 
 // request is what is sent to an endpoint.
 type request struct {
-	http    *http.Request // its URL is the endpoint's, its header without the fields of one hop
-	target  string        // origin-form, or "*"
-	body    *uploadReader // nil: none
-	length  int64         // of the body; -1: unknown
-	upgrade string        // the protocol that is asked for; "" is none
-	trailer string        // names of the trailer fields that follow the body
-	te      bool          // the client takes trailers
-	expect  bool          // the client waits for 100 (Continue)
-	fresh   bool          // a connection that was not used before is demanded
+	http     *http.Request      // its URL is the endpoint's, its header without the fields of one hop
+	target   string             // origin-form, or "*"
+	body     *uploadReader      // nil: none
+	length   int64              // of the body; -1: unknown
+	upgrade  string             // the protocol that is asked for; "" is none
+	trailer  string             // names of the trailer fields that follow the body
+	trailers func() http.Header // these fields; to be called after the end of the body
+	te       bool               // the client takes trailers
+	expect   bool               // the client waits for 100 (Continue)
+	fresh    bool               // a connection that was not used before is demanded
 
 	// For an in-process endpoint:
 	origin *http.Request       // as it came
@@ -83,16 +84,6 @@ func (q *request) writeHead(w *bufio.Writer) error {
 // said (RFC 9110 section 8.6).
 func wantsLength(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
-}
-
-func trailerNames(h http.Header) string {
-	names := make([]string, 0, len(h))
-	for name := range h {
-		if token(name) {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, ", ")
 }
 
 func writeField(w *bufio.Writer, name, value string) {
@@ -178,15 +169,16 @@ var uploadBuffers = sync.Pool{New: func() any {
 
 func (w *bodyWriter) run() {
 	defer close(w.done)
-	began := time.Now()
+	w.a.watch.pause()
 	w.a.watch.shift(phaseUpload)
 	if w.out.expect && !w.awaitContinue() {
+		w.a.watch.resume()
 		return
 	}
 	buf := uploadBuffers.Get().(*[]byte)
 	err := w.copy(*buf)
 	uploadBuffers.Put(buf)
-	w.a.watch.extend(time.Since(began))
+	w.a.watch.resume()
 	var broken *uploadError
 	switch {
 	case err == nil:
@@ -275,15 +267,12 @@ func (w *bodyWriter) copyChunked(buf []byte) error {
 }
 
 // lastChunk ends a chunked body with the trailer section (RFC 9112 section
-// 7.1). The client's trailers are known at the end of its body.
+// 7.1).
 func (w *bodyWriter) lastChunk() []byte {
 	var b bytes.Buffer
 	b.WriteString("0\r\n")
 	bw := bufio.NewWriter(&b)
-	for name, values := range w.out.http.Trailer {
-		if !token(name) {
-			continue
-		}
+	for name, values := range w.out.trailers() {
 		for _, v := range values {
 			writeField(bw, name, v)
 		}

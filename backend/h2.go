@@ -167,7 +167,8 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 	req := out.http.WithContext(httptrace.WithClientTrace(a.ctx, trace))
 	req.Body, req.ContentLength = nil, 0
 	if out.body != nil {
-		req.Body, req.ContentLength = &meteredBody{a: a, src: out.body}, out.length
+		req.ContentLength, req.Trailer = out.length, announced(out.trailer)
+		req.Body = &meteredBody{a: a, src: out.body, eof: func() { req.Trailer = joinTrailer(req.Trailer, out.trailers()) }}
 	}
 	if out.te {
 		req.Header = req.Header.Clone()

@@ -38,6 +38,7 @@ func (h health) next(good bool, detail string, now time.Time, rise, fall int) he
 // watchHealth checks one endpoint until the backend ends.
 func (b *Backend) watchHealth(ep *endpoint) {
 	defer b.checks.Done()
+	var last *inProcess // of a handler
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -46,7 +47,10 @@ func (b *Backend) watchHealth(ep *endpoint) {
 			return
 		case <-timer.C:
 		}
-		good, detail := b.check(ep)
+		good, detail := false, "the handler of an earlier check has not returned"
+		if last == nil || last.returned() {
+			good, detail, last = b.check(ep)
+		}
 		if b.ctx.Err() != nil {
 			return
 		}
@@ -67,7 +71,7 @@ func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
 }
 
 // check is one active check, on the way that requests take.
-func (b *Backend) check(ep *endpoint) (good bool, detail string) {
+func (b *Backend) check(ep *endpoint) (good bool, detail string, inner *inProcess) {
 	limit := b.cfg.Health.Timeout
 	a := b.start(b.ctx, ep, 1, 0, 0)
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
@@ -76,15 +80,15 @@ func (b *Backend) check(ep *endpoint) (good bool, detail string) {
 	if err != nil {
 		e := a.explain(err)
 		a.finish(e)
-		return false, describe(e)
+		return false, describe(e), a.inner
 	}
 	status := res.StatusCode
 	e := a.drain()
 	a.finish(e)
 	if status < 200 || status >= 400 {
-		return false, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status))
+		return false, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status)), a.inner
 	}
-	return true, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status))
+	return true, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status)), a.inner
 }
 
 // drain reads what there is of a short body, so that the connection can be used

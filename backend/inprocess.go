@@ -22,10 +22,10 @@ type meteredBody struct {
 }
 
 func (b *meteredBody) Read(p []byte) (int, error) {
+	b.a.watch.pause()
 	b.a.watch.shift(phaseUpload)
-	began := time.Now()
 	n, err := b.src.Read(p)
-	b.a.watch.extend(time.Since(began))
+	b.a.watch.resume()
 	b.a.watch.shift(phaseWrite)
 	switch {
 	case err == nil || errors.Is(err, errAbandoned):
@@ -85,11 +85,16 @@ var errGivenUp = errors.New("backend: the request was given up")
 func newInProcess(a *attempt, out *request) *inProcess {
 	x := &inProcess{a: a, client: out.client, pieces: make(chan piece), gone: make(chan struct{}), done: make(chan struct{})}
 	x.over = a.ctx.Done()
-	x.req = out.origin.Clone(a.ctx)
-	x.req.Trailer = out.origin.Trailer // net/http fills it in at the end of the body
+	origin := *out.origin
+	origin.Trailer = nil // an attempt that was given up may be writing it
+	x.req = origin.Clone(a.ctx)
+	x.req.Trailer = announced(out.trailer)
 	x.req.Body = http.NoBody
 	if out.body != nil {
-		x.req.Body = &meteredBody{a: a, src: out.body, eof: a.requestWritten}
+		x.req.Body = &meteredBody{a: a, src: out.body, eof: func() {
+			x.req.Trailer = joinTrailer(x.req.Trailer, out.trailers())
+			a.requestWritten()
+		}}
 	}
 	return x
 }
@@ -99,11 +104,9 @@ func (x *inProcess) roundTrip(interim func(*http.Response)) (*http.Response, err
 	a := x.a
 	a.at.ready = a.at.start
 	a.stage = phaseFirstByte
+	a.watch.enter(phaseWrite)
 	if x.req.Body == http.NoBody {
-		a.written.Store(true)
-		a.watch.enter(phaseFirstByte)
-	} else {
-		a.watch.enter(phaseWrite)
+		a.requestWritten()
 	}
 	a.b.handlers.Add(1)
 	go x.serve()
@@ -238,6 +241,16 @@ func (x *inProcess) abandon() {
 	x.abandoned = true
 	x.mu.Unlock()
 	x.cut.Do(func() { close(x.gone) })
+}
+
+// returned tells whether the handler has.
+func (x *inProcess) returned() bool {
+	select {
+	case <-x.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // serve runs the handler.

@@ -318,11 +318,23 @@ func TestWatch(t *testing.T) {
 		{"the budget first", 2 * time.Second, func(w *watch) { w.enter(phaseFirstByte) }, 2 * time.Second, phaseFirstByte, true},
 		{"the budget alone", 2 * time.Second, func(w *watch) { w.enter(phaseHeaders) }, 2 * time.Second, phaseHeaders, true},
 		{"no budget for uploads", 2 * time.Second, func(w *watch) {
+			w.pause()
 			w.enter(phaseUpload)
 			time.Sleep(10 * time.Second)
-			w.extend(10 * time.Second)
+			w.resume()
 			w.shift(phaseFirstByte)
 		}, 12 * time.Second, phaseFirstByte, true},
+		{"no budget spent while an upload is under way", 2 * time.Second, func(w *watch) {
+			w.pause()
+			w.enter(phaseUpload)
+			time.Sleep(10 * time.Second)
+			w.enter(phaseHeaders)
+		}, 12 * time.Second, phaseHeaders, true},
+		{"back to the writer", 2 * time.Second, func(w *watch) {
+			w.enter(phaseHeaders)
+			w.shift(phaseFirstByte) // written meanwhile
+			w.back()
+		}, 2 * time.Second, phaseFirstByte, true},
 		{"no budget for bodies", time.Second, func(w *watch) { w.enter(phaseBody) }, 2 * time.Second, phaseBody, false},
 		{"shift leaves the others alone", 0, func(w *watch) {
 			w.enter(phaseFirstByte)

@@ -49,6 +49,23 @@ func (u *upload) replayable() bool {
 	return u.kept || u.read == 0 && !u.reading
 }
 
+// claim takes the body from the attempt that has it, for another one that was
+// decided on. It fails if that attempt began to read meanwhile what is not
+// kept.
+func (u *upload) claim() bool {
+	if u == nil {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.kept && (u.read > 0 || u.reading) {
+		return false
+	}
+	u.turn++
+	u.changed.Broadcast()
+	return true
+}
+
 // late tells whether the body ended since the client was too slow for a read
 // deadline. net/http then cancels the request's context, as if the client had
 // left, although it waits for an answer: the read that brings the news may be

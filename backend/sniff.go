@@ -25,6 +25,7 @@ type headScan struct {
 	started bool  // a byte of this section was seen
 
 	status      int // of this section; 0 before its status line
+	minor       byte
 	interim     int // informational responses seen
 	largest     []byte
 	largestSize int64
@@ -37,7 +38,7 @@ type headScan struct {
 	length   string // the Content-Length, if any
 	chunked  bool
 	framed   bool // it has a Transfer-Encoding
-	conflict bool // both: the length is void and the connection ends with the message
+	conflict bool // it has both, or either where no body may be: the connection ends with the message
 }
 
 // maxLine is how much of a line is looked at where it came in pieces. Names and
@@ -164,22 +165,26 @@ func (s *headScan) statusLine(line []byte) error {
 	if err != nil || n < 100 || len(line) > 12 && line[12] != ' ' {
 		return errNotHTTP
 	}
-	s.status = n
+	s.status, s.minor = n, line[7]
 	return nil
 }
 
 func (s *headScan) endSection() error {
+	// RFC 9110 section 8.6, RFC 9112 section 6.1: no length and no coding there.
+	none := s.status < 200 || s.status == 204
+	if s.framed && s.length != "" || none && (s.framed || s.length != "" && s.length != "0") {
+		s.conflict = true
+	}
 	if s.status < 200 && s.status != 101 {
-		n := s.interim + 1
+		n, conflict := s.interim+1, s.conflict
 		if n > maxInterim {
 			return errInterim
 		}
 		s.reset()
-		s.interim = n
+		s.interim, s.conflict = n, conflict
 		return nil
 	}
 	s.done = true
-	s.conflict = s.framed && s.length != ""
 	return nil
 }
 
@@ -195,9 +200,10 @@ func (s *headScan) contentLength(v string) error {
 	return nil
 }
 
-// transferEncoding permits chunked, once and alone.
+// transferEncoding permits chunked, once and alone, and not before HTTP/1.1
+// (RFC 9112 section 6.1).
 func (s *headScan) transferEncoding(v string) error {
-	if s.framed || !strings.EqualFold(v, "chunked") {
+	if s.framed || s.minor == '0' || !strings.EqualFold(v, "chunked") {
 		return errCoding
 	}
 	s.framed, s.chunked = true, true

@@ -64,6 +64,8 @@ type watch struct {
 	next   atomic.Int64  // when the runtime timer fires; 0: it is not set
 	total  atomic.Int64  // deadline of everything until the final headers; 0: none
 	added  atomic.Int64  // what the budget was extended by, in µs
+	paused atomic.Int64  // since when the budget stands still; 0: it runs
+	out    atomic.Uint32 // the phase of whoever writes the request
 	timer  *time.Timer
 	base   time.Time
 	budget time.Duration             // what total was computed from
@@ -84,6 +86,7 @@ func (w *watch) now() int64 { return int64(time.Since(w.base) / time.Microsecond
 func (w *watch) begin(now time.Time, limits func(phase) time.Duration, fire func(*timeoutError)) {
 	// The base lies in the past, so that no deadline is 0.
 	w.base, w.limits, w.fire = now.Add(-time.Millisecond), limits, fire
+	w.out.Store(uint32(phaseWrite))
 	w.timer = time.AfterFunc(time.Hour, w.tick)
 }
 
@@ -96,12 +99,27 @@ func (w *watch) until(budget, left time.Duration) {
 	}
 }
 
-// extend moves the end of the budget by d.
-func (w *watch) extend(d time.Duration) {
-	w.added.Add(int64(d / time.Microsecond))
+// pause has the budget stand still until resume: the client's body is under
+// way.
+func (w *watch) pause() { w.paused.Store(w.now()) }
+
+// resume moves the end of the budget by the time since pause.
+func (w *watch) resume() {
+	d := w.now() - w.paused.Load()
+	w.added.Add(d)
 	if w.budget > 0 {
-		w.total.Add(int64(d / time.Microsecond))
+		w.total.Add(d)
 	}
+	w.paused.Store(0)
+}
+
+// stood is how long the budget has stood still.
+func (w *watch) stood() time.Duration {
+	d := w.added.Load()
+	if since := w.paused.Load(); since != 0 {
+		d += w.now() - since
+	}
+	return time.Duration(d) * time.Microsecond
 }
 
 // wordFor is the word for p, entered now. The budget does not run while the
@@ -117,7 +135,11 @@ func (w *watch) wordFor(p phase) uint64 {
 		at = now + max(1, int64(d/time.Microsecond))
 	}
 	if p != phaseUpload && p != phaseWrite && p != phaseBody {
-		if total := w.total.Load(); total != 0 && (at == 0 || total < at) {
+		total := w.total.Load()
+		if since := w.paused.Load(); since != 0 && total != 0 {
+			total += now - since
+		}
+		if total != 0 && (at == 0 || total < at) {
 			at = total
 			word |= budgetBit
 		}
@@ -144,6 +166,7 @@ func (w *watch) enter(p phase) bool {
 // shift moves to p only from the phases of the request's way out: they belong
 // to whoever writes the request, the others to whoever reads the response.
 func (w *watch) shift(p phase) {
+	w.out.Store(uint32(p))
 	word := w.wordFor(p)
 	for {
 		old := w.word.Load()
@@ -152,6 +175,18 @@ func (w *watch) shift(p phase) {
 		}
 		if w.word.CompareAndSwap(old, word) {
 			w.schedule(int64(word >> 8))
+			return
+		}
+	}
+}
+
+// back returns from a header section to what the writer of the request waits
+// for. The writer tells its phase before it looks at the word, and the reader
+// looks at it again after it set the word, so that neither misses the other.
+func (w *watch) back() {
+	for {
+		p := w.out.Load()
+		if !w.enter(phase(p)) || w.out.Load() == p {
 			return
 		}
 	}
@@ -171,7 +206,16 @@ func (w *watch) schedule(at int64) {
 			break
 		}
 	}
-	w.timer.Reset(time.Duration(max(0, at-w.now())) * time.Microsecond)
+	// Of two at once the later one may be the second to set the timer: it sets
+	// it again to what counts.
+	for at != 0 {
+		w.timer.Reset(time.Duration(max(0, at-w.now())) * time.Microsecond)
+		next := w.next.Load()
+		if next == at {
+			return
+		}
+		at = next
+	}
 }
 
 // tick runs when the runtime timer fires.
