@@ -103,6 +103,7 @@ func (b *Backend) forwardHeader(r *http.Request) http.Header {
 	delete(h, "Content-Length")
 	delete(h, "Expect")
 	delete(h, "Host")
+	delete(h, "Proxy") // CGI origins read it as the HTTP_PROXY of their environment
 	b.forwardedFor(h, r)
 	version := "1.1 "
 	if r.ProtoMajor == 2 {

@@ -56,6 +56,7 @@ func TestForwardedHeader(t *testing.T) {
 			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.example",
 			"Forwarded": "", "X-Real-Ip": "", "User-Agent": "", "Accept-Encoding": "",
 		}},
+		{"a proxy for the origin's own requests", "Proxy: http://evil.example\r\n", Config{}, map[string]string{"Proxy": ""}},
 		{"claims of a stranger", claims, Config{}, map[string]string{
 			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "shop.example", "X-Forwarded-Prefix": "",
 			"Forwarded": "", "X-Real-Ip": "",

@@ -86,6 +86,19 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
+// TestOfferOfHTTP2IsNoUpgrade: curl offers h2c with every request if it may.
+func TestOfferOfHTTP2IsNoUpgrade(t *testing.T) {
+	c := newCache(t, Config{})
+	o := newOrigin(page(200, "hello", "Cache-Control: max-age=60"))
+	h := c.Handler(o)
+	offer := []string{"Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"}
+	do(h, "GET", "/", offer...)
+	settled(t, c)
+	if a := do(h, "GET", "/", offer...); !strings.Contains(a.cacheStatus(), "; hit; ttl=") || o.calls.Load() != 1 {
+		t.Errorf("second = %q after %d fetches, want a hit", a.cacheStatus(), o.calls.Load())
+	}
+}
+
 // TestLadder goes down the rungs in order, on a virtual clock.
 func TestLadder(t *testing.T) {
 	refused := &failure.Error{Cause: failure.ConnectionRefused, Attempts: 1}
@@ -134,7 +147,7 @@ func TestLadder(t *testing.T) {
 		{"must-revalidate, the origin's own answer", Config{}, "max-age=60, must-revalidate", 70 * time.Second, page(500, "own"), "", 500, "own", "holdfast; fwd=stale; fwd-status=500; detail=upstream_5xx", failure.Unmended, 0},
 		{"gone", Config{}, "max-age=60", 70 * time.Second, page(404, "gone"), "", 404, "gone", "holdfast; fwd=stale; fwd-status=404; detail=no_freshness", failure.Unmended, 0},
 		{"a reload during an outage", Config{}, "max-age=60", 10 * time.Second, failing(refused), "Cache-Control: no-cache", 200, "old", "holdfast; fwd=stale; ttl=50; detail=connection_refused", failure.StaleIfError, failure.ConnectionRefused},
-		{"only-if-cached", Config{}, "max-age=60", 70 * time.Second, failing(refused), "Cache-Control: only-if-cached", 504, "504 Gateway Timeout\n", "holdfast; fwd=miss; detail=only_if_cached", failure.Unmended, failure.OnlyIfCached},
+		{"only-if-cached", Config{}, "max-age=60", 70 * time.Second, failing(refused), "Cache-Control: only-if-cached", 504, "504 Gateway Timeout\n", "holdfast; detail=only_if_cached", failure.Unmended, failure.OnlyIfCached},
 		{"too many requests pass", Config{}, "max-age=60", 70 * time.Second, page(429, "slow down"), "", 429, "slow down", "holdfast; fwd=stale; fwd-status=429; detail=status", failure.Unmended, 0},
 		{"no longer shareable", Config{}, "max-age=60", 70 * time.Second, page(200, "mine", "Cache-Control: private"), "", 200, "mine", "holdfast; fwd=stale; fwd-status=200; detail=private", failure.Unmended, 0},
 	} {

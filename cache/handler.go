@@ -80,9 +80,11 @@ func forwards(r *http.Request) string {
 	return ""
 }
 
-// upgrades tells a request to switch protocols (RFC 9110 section 7.8).
+// upgrades tells a request to switch protocols (RFC 9110 section 7.8). An offer
+// of h2c is none: it was withdrawn (RFC 9113 section 3.1), and curl makes it with
+// every request.
 func upgrades(h http.Header) bool {
-	if len(h["Upgrade"]) == 0 {
+	if lines := h["Upgrade"]; len(lines) == 0 || len(lines) == 1 && strings.EqualFold(lines[0], "h2c") {
 		return false
 	}
 	for _, line := range h["Connection"] {
@@ -130,9 +132,13 @@ func (h *handler) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 		}()
 	}
 	h.next.ServeHTTP(f, r)
-	if f.Status() == 0 {
-		f.WriteHeader(http.StatusOK) // as net/http would now, but seen by Begin
+	if f.Status() != 0 {
+		return
 	}
+	if e, ok := failure.From(ctx); ok && e.Cause == failure.ClientGone {
+		panic(http.ErrAbortHandler) // nobody is there, and nothing was answered
+	}
+	f.WriteHeader(http.StatusOK) // as net/http would now, but seen by Begin
 }
 
 type forwarder struct {

@@ -49,7 +49,7 @@ func newShelf(limit int64) (*shelf, error) {
 	s := &shelf{limit: limit, maxEntry: limit / 4}
 	one, two := maphash.MakeSeed(), maphash.MakeSeed()
 	c, err := ristretto.NewCache(&ristretto.Config[[]byte, *record]{
-		NumCounters:        max(limit/256, 1024),
+		NumCounters:        min(max(limit/256, 1024), 1<<28),
 		MaxCost:            limit,
 		BufferItems:        getBuffer,
 		IgnoreInternalCost: true, // recordOverhead has it

@@ -234,22 +234,19 @@ func (t *task) fail(e *failure.Error) {
 	if t.event.Detail == "" {
 		t.event.Detail = e.Cause.String()
 	}
-	t.c.addStatus(t.w.Header(), semantics.CacheStatus{Fwd: orDefaultString(t.event.Fwd, "miss"), FwdStatus: t.event.FwdStatus, Detail: t.event.Detail})
+	s := semantics.CacheStatus{Fwd: t.event.Fwd, FwdStatus: t.event.FwdStatus, Detail: t.event.Detail}
+	if s.Fwd == "" && e.Cause != failure.OnlyIfCached { // that one is never forwarded
+		s.Fwd = "miss"
+	}
+	t.c.addStatus(t.w.Header(), s)
 	failure.Serve(t.w, t.r, e, t.c.cfg.ErrorHandler)
 }
 
-func orDefaultString(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
-// gone ends a request whose client left.
+// gone ends a request whose client left, without an answer.
 func (t *task) gone() {
 	e := failure.New(failure.ClientGone, t.r.Context().Err())
-	failure.Report(t.r.Context(), e)
 	t.event.Outcome, t.event.Failure, t.event.Status = Failed, e, failure.StatusClientGone
+	failure.Serve(t.w, t.r, e, nil)
 }
 
 // abort ends a response that had begun and can't be finished, so that it does

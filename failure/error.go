@@ -183,10 +183,15 @@ func (e *Error) Noted(k NoteKind) bool {
 	return slices.ContainsFunc(e.Notes, func(n Note) bool { return n.Kind == k })
 }
 
-// With returns a copy of e with the notes added.
+// With returns a copy of e with the notes added that it does not carry yet.
 func (e *Error) With(notes ...Note) *Error {
 	c := *e
-	c.Notes = append(slices.Clip(c.Notes), notes...)
+	c.Notes = slices.Clip(c.Notes)
+	for _, n := range notes {
+		if !slices.Contains(c.Notes, n) {
+			c.Notes = append(c.Notes, n)
+		}
+	}
 	return &c
 }
 

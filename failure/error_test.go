@@ -93,6 +93,9 @@ func TestRetryAfterSeconds(t *testing.T) {
 func TestWithCopies(t *testing.T) {
 	e := &Error{Cause: Truncated, Notes: make([]Note, 1, 8)}
 	a, b := e.With(Note{Kind: SharedFill, Detail: "1"}), e.With(Note{Kind: NotRetried})
+	if again := a.With(Note{Kind: SharedFill, Detail: "1"}); len(again.Notes) != 2 {
+		t.Errorf("a note twice: %v", again.Notes)
+	}
 	if len(e.Notes) != 1 || len(a.Notes) != 2 || a.Notes[1].Kind != SharedFill || b.Notes[1].Kind != NotRetried {
 		t.Errorf("notes: original %v, copies %v and %v", e.Notes, a.Notes, b.Notes)
 	}

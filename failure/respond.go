@@ -9,12 +9,16 @@ import (
 type ErrorHandler = func(w http.ResponseWriter, r *http.Request, err error)
 
 // Serve is how a failing part ends a request: it reports e to the slot of the
-// request's context, then lets h answer ([WriteError] if h is nil). Nothing is
-// written for a client that left.
+// request's context, then lets h answer ([WriteError] if h is nil).
+//
+// For a client that left nothing is written, and the request is aborted with
+// http.ErrAbortHandler: net/http takes a client that only closed its own side
+// of the connection for gone, too, and would make an empty 200 of a handler
+// that returns without an answer.
 func Serve(w http.ResponseWriter, r *http.Request, e *Error, h ErrorHandler) {
 	Report(r.Context(), e)
 	if e.Cause == ClientGone {
-		return
+		panic(http.ErrAbortHandler)
 	}
 	if h == nil {
 		h = WriteError

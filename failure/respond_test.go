@@ -148,7 +148,14 @@ func TestNobodyAnswersAClientThatLeft(t *testing.T) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/", nil)
 	r = r.WithContext(Track(r.Context()))
-	Serve(w, r, New(ClientGone, nil), func(http.ResponseWriter, *http.Request, error) { t.Error("the handler was called") })
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the identical value is what net/http looks for
+				t.Errorf("recovered %v, want http.ErrAbortHandler", v)
+			}
+		}()
+		Serve(w, r, New(ClientGone, nil), func(http.ResponseWriter, *http.Request, error) { t.Error("the handler was called") })
+	}()
 	WriteError(w, r, New(ClientGone, nil))
 	if w.Body.Len() != 0 || len(w.Header()) != 0 {
 		t.Errorf("written: %v %q", w.Header(), w.Body)

@@ -75,15 +75,11 @@ func TestAccessStatus(t *testing.T) {
 		{name: "not found", next: http.NotFound, status: 404, bytes: 19},
 		{name: "head", method: http.MethodHead, next: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "abc") }, status: 200},
 		{name: "failure", next: func(w http.ResponseWriter, r *http.Request) { failure.Serve(w, r, refused, nil) }, status: 502, bytes: 16},
-		{name: "client gone", next: func(w http.ResponseWriter, r *http.Request) { failure.Serve(w, r, gone, nil) }, status: 499, gone: true},
-		{name: "client gone and abort", next: func(w http.ResponseWriter, r *http.Request) {
-			failure.Serve(w, r, gone, nil)
-			panic(http.ErrAbortHandler)
-		}, status: 499, gone: true, panics: true},
+		{name: "client gone", next: func(_ http.ResponseWriter, r *http.Request) { failure.Report(r.Context(), gone) }, status: 499, gone: true},
+		{name: "client gone and abort", next: func(w http.ResponseWriter, r *http.Request) { failure.Serve(w, r, gone, nil) }, status: 499, gone: true, panics: true},
 		{name: "client gone in the body", next: func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, "abc")
 			failure.Serve(w, r, gone, nil)
-			panic(http.ErrAbortHandler)
 		}, status: 200, bytes: 3, gone: true, aborted: true, panics: true},
 		{name: "abort before", next: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, aborted: true, panics: true},
 		{name: "abort after", next: func(w http.ResponseWriter, _ *http.Request) {
