@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -135,48 +136,45 @@ func TestRetriedSuccess(t *testing.T) {
 		{"PUT beyond the replay limit", "PUT", strings.Repeat("b", 5000), []script{dies, echoBody}, 502},
 		{"truncated, then fine", "GET", "", []script{sayThenClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), say(okHello)}, 200},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			server := newFaults(t, tt.scripts...)
-			b := newBackend(t, Config{Endpoints: []Endpoint{{URL: server.url()}}, ReplayBody: 4096})
-			var rung failure.Rung
-			var got *failure.Error
-			srv, client := front(t, tracked(b, func(e *failure.Error, r failure.Rung) { got, rung = e, r }))
-			for _, length := range []int64{int64(len(tt.body)), -1} {
+		for _, length := range []int64{int64(len(tt.body)), -1} {
+			if tt.body == "" && length < 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, length %d", tt.name, length), func(t *testing.T) {
+				t.Parallel()
+				server := newFaults(t, tt.scripts...)
+				b := newBackend(t, Config{Endpoints: []Endpoint{{URL: server.url()}}, ReplayBody: 4096})
+				var rung failure.Rung
+				var got *failure.Error
+				srv, client := front(t, tracked(b, func(e *failure.Error, r failure.Rung) { got, rung = e, r }))
 				req, err := http.NewRequestWithContext(t.Context(), tt.method, srv.URL, strings.NewReader(tt.body))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if tt.body == "" && length < 0 {
-					continue
-				}
 				if req.ContentLength = length; length == 0 {
 					req.Body = nil
 				}
-				server.mu.Lock()
-				server.conns = 0
-				server.mu.Unlock()
 				res, err := client.Do(req)
 				if err != nil {
 					t.Fatal(err)
 				}
 				body, _ := io.ReadAll(res.Body)
 				res.Body.Close()
+				srv.Close()
 				if res.StatusCode != tt.status {
-					t.Fatalf("length %d: status = %d, want %d", length, res.StatusCode, tt.status)
+					t.Fatalf("status = %d, want %d", res.StatusCode, tt.status)
 				}
 				if tt.status == 200 && tt.body != "" && string(body) != tt.body {
-					t.Errorf("length %d: the body came out as %d bytes, want %d", length, len(body), len(tt.body))
+					t.Errorf("the body came out as %d bytes, want %d", len(body), len(tt.body))
 				}
-			}
-			srv.Close()
-			if tt.status == 200 && (got == nil || rung != failure.Retried) {
-				t.Errorf("outcome %v, %v, want a failure mended by a retry", got, rung)
-			}
-			if tt.status != 200 && (got == nil || !got.Noted(failure.NotRetried)) {
-				t.Errorf("outcome %v, want the note not_retried", got)
-			}
-		})
+				if tt.status == 200 && (got == nil || rung != failure.Retried) {
+					t.Errorf("outcome %v, %v, want a failure mended by a retry", got, rung)
+				}
+				if tt.status != 200 && (got == nil || !got.Noted(failure.NotRetried)) {
+					t.Errorf("outcome %v, want the note not_retried", got)
+				}
+			})
+		}
 	}
 }
 
