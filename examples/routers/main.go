@@ -1,5 +1,5 @@
-// Command routers shows Holdfast with chi and with gin, around the router and
-// inside of it. It serves the same small site all four ways.
+// Command routers shows Holdfast with chi and with gin: around the router, inside
+// of it, and with the router as a backend. It serves the same small site each way.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 
 func main() {
 	addr := flag.String("listen", "127.0.0.1:8080", "address to listen on")
-	with := flag.String("with", "inside-gin", "one of around-chi, inside-chi, around-gin, inside-gin")
+	with := flag.String("with", "inside-gin", "one of around-chi, inside-chi, around-gin, inside-gin, behind-gin")
 	flag.Parse()
 	assemble, ok := builds[*with]
 	if !ok {

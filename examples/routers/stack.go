@@ -8,6 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"github.com/holdfast-go/holdfast/backend"
 	"github.com/holdfast-go/holdfast/breaker"
 	"github.com/holdfast-go/holdfast/cache"
 	"github.com/holdfast-go/holdfast/errorpage"
@@ -45,6 +46,7 @@ var builds = map[string]build{
 	"inside-chi": insideChi,
 	"around-gin": aroundGin,
 	"inside-gin": insideGin,
+	"behind-gin": behindGin,
 }
 
 // aroundChi is the simplest: chi doesn't know. What recovers from panics is the
@@ -99,4 +101,21 @@ func insideGin(s *site) (http.Handler, func(context.Context) error, error) {
 	e.Use(keepAborts, gin.Recovery(), adapt(p.page.Handler), adapt(p.limit.Handler))
 	s.ginRoutes(e.Group("", adapt(p.store.Handler), adapt(p.trip.Handler)))
 	return e, p.store.Shutdown, nil
+}
+
+// behindGin makes the whole engine a backend in the same process: it gets the
+// timeouts and the causes that a remote one has.
+func behindGin(s *site) (http.Handler, func(context.Context) error, error) {
+	p, err := newParts(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := gin.New()
+	s.ginRoutes(e)
+	origin, err := backend.New(backend.Config{Name: "gin", Endpoints: []backend.Endpoint{{Handler: e}}})
+	if err != nil {
+		return nil, nil, errors.Join(err, p.store.Shutdown(context.Background()))
+	}
+	stop := func(ctx context.Context) error { return errors.Join(p.store.Shutdown(ctx), origin.Shutdown(ctx)) }
+	return p.around(origin), stop, nil
 }
