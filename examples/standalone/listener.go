@@ -16,13 +16,13 @@ import (
 type listener struct {
 	*net.TCPListener
 	stopping atomic.Bool
-	deadline time.Time // of stopping; set before stopping is
+	deadline time.Time  // of stopping; set before stopping is
+	waiting  []net.Conn // taken from the queue; of the goroutine that calls Accept
 }
 
-const (
-	queueSilence  = time.Millisecond       // without a new connection: the queue is empty
-	queuePatience = 250 * time.Millisecond // with one after the other: there will always be some
-)
+// queuePatience bounds the emptying of the queue: with one connection after the
+// other there will always be some.
+const queuePatience = 250 * time.Millisecond
 
 // stop makes Accept empty the queue and close the listener then.
 func (l *listener) stop() {
@@ -32,22 +32,25 @@ func (l *listener) stop() {
 	_ = l.SetDeadline(time.Now()) // wakes Accept
 }
 
-// Accept is net.Listener's. While stopping, the listener's own deadline is over, so
-// that every call first gets here.
+// Accept is net.Listener's. It is called by one goroutine. While stopping, the
+// listener's own deadline is over, so that every call gets past it.
 func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.TCPListener.Accept()
-	if err == nil || !l.stopping.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
-		return c, err
-	}
-	if now := time.Now(); now.Before(l.deadline) {
-		_ = l.SetDeadline(now.Add(queueSilence))
-		if c, err := l.TCPListener.Accept(); err == nil {
-			_ = l.SetDeadline(now)
-			return c, nil
+	if len(l.waiting) == 0 {
+		c, err := l.TCPListener.Accept()
+		if err == nil || !l.stopping.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return c, err
+		}
+		if time.Now().Before(l.deadline) {
+			l.waiting = queued(l.TCPListener)
 		}
 	}
-	l.Close()
-	return nil, net.ErrClosed
+	if len(l.waiting) == 0 {
+		l.Close()
+		return nil, net.ErrClosed
+	}
+	c := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	return c, nil
 }
 
 // newcomers counts the connections that were accepted and of whose first request
