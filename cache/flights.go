@@ -137,6 +137,10 @@ func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.phase == phaseDone {
+		// It is being published. What brought q's own object is no refresh of it.
+		return !f.closed && f.object != nil && newer(f.object, q.seen)
+	}
 	return !f.lost && (f.phase == phaseWaiting || !f.closed)
 }
 

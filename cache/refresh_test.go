@@ -210,3 +210,27 @@ func TestRefreshBecomesStream(t *testing.T) {
 		t.Errorf("got %q, %v; want an event", buf, err)
 	}
 }
+
+// TestRefreshOfWhatIsBeingPublished: a response that is already stale while it is
+// still on its way into the store answers, and is refreshed: its own fetch, which
+// has not left its row yet, is no refresh of it.
+func TestRefreshOfWhatIsBeingPublished(t *testing.T) {
+	c := newCache(t, Config{})
+	o := newOrigin(page(200, "hello", "Cache-Control: max-age=0, stale-while-revalidate=60"))
+	h := c.Handler(o)
+	busy, free := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
+	c.store.publisher.submit(job{del: &object{key: "nothing"}, done: func(putResult) { close(busy); <-free }})
+	<-busy // the publisher publishes nothing from here on
+
+	do(h, "GET", "/")
+	if a := do(h, "GET", "/"); !strings.Contains(a.cacheStatus(), "; hit; ttl=-") {
+		t.Fatalf("second = %q, want a stale answer at once", a.cacheStatus())
+	}
+	until(t, "the refresh", func() bool { return o.calls.Load() == 2 })
+	// It is the one refresh, for as long as it is in flight or being published.
+	do(h, "GET", "/")
+	release()
+	settled(t, c)
+}
