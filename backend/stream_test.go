@@ -322,9 +322,9 @@ func tunnelTo(t *testing.T, cfg Config) (*Backend, net.Conn, *bufio.Reader) {
 
 func TestTunnelEndsWhenIdle(t *testing.T) {
 	var seen recorder
-	_, c, br := tunnelTo(t, Config{StreamIdle: 100 * time.Millisecond, Observe: seen.observe})
-	for range 4 { // one direction alone keeps it open
-		time.Sleep(50 * time.Millisecond)
+	_, c, br := tunnelTo(t, Config{StreamIdle: 500 * time.Millisecond, Observe: seen.observe})
+	for range 4 { // one direction alone keeps it open, for longer than the limit in all
+		time.Sleep(150 * time.Millisecond)
 		if _, err := io.WriteString(c, "x"); err != nil {
 			t.Fatal(err)
 		}
