@@ -34,7 +34,7 @@ var modules = map[string][]string{
 	"breaker": {"github.com/sony/gobreaker/v2"},
 	"cache": {
 		"github.com/dgraph-io/ristretto/v2", "github.com/cespare/xxhash/v2", "github.com/dustin/go-humanize", "golang.org/x/sys",
-		"github.com/dunglas/httpsfv",
+		"github.com/dunglas/httpsfv", "github.com/klauspost/compress",
 	},
 	"errorpage": {"golang.org/x/text"},
 	"observe":   {"github.com/prometheus/client_golang/..."},
