@@ -13,20 +13,22 @@ FUZZTIME      ?= 60s
 BENCHTIME     ?= 1s
 BENCHCOUNT    ?= 1
 
+SUITE         := conformance/node_modules/.package-lock.json
+
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: test deps lint vet unit bench fuzz demo tools clean
+.PHONY: test deps lint vet unit conformance bench fuzz demo tools clean
 
 ## test: everything that CI runs; installs what it needs on a fresh Debian with Go
-test: deps lint unit
+test: deps lint unit conformance
 
 # deps: real peers that the tests start by themselves. Installing must not start a service of the machine.
 deps:
-	@missing=; for p in nginx curl; do command -v $$p >/dev/null 2>&1 || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
+	@missing=; for p in nginx curl node npm; do command -v $$p >/dev/null 2>&1 || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			$$(echo "$$missing" | sed 's/nginx/nginx-light/') >/dev/null; \
+			$$(echo "$$missing" | sed 's/nginx/nginx-light/; s/node/nodejs/') >/dev/null; \
 	fi
 	@command -v gcc >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; }
 	@for m in $(MODULES); do (cd $$m && $(GO) mod download) || exit 1; done
@@ -46,6 +48,14 @@ unit:
 		(cd $$m && $(GO) test -race -timeout 15m ./...) || exit 1; \
 	done
 	$(GO) test -run 'Alloc|Overhead' ./...
+
+## conformance: the public suite for HTTP caches against the standalone proxy; fails if conformance/results.json does not say what came out
+conformance: $(SUITE)
+	$(GO) build -o $(BIN)/standalone ./examples/standalone
+	node conformance/run.mjs $(BIN)/standalone
+
+$(SUITE): conformance/package-lock.json
+	npm ci --prefix conformance --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
 
 ## bench: a first look at every benchmark; BENCHCOUNT=10 and benchstat for a comparison
 bench:
@@ -73,4 +83,4 @@ $(BIN)/gofumpt: Makefile
 	GOBIN=$(BIN) $(GO) install $(GOFUMPT) && touch $@
 
 clean:
-	rm -rf $(BIN)
+	rm -rf $(BIN) conformance/node_modules
