@@ -22,11 +22,13 @@ type publisher struct {
 
 // job is one thing to write.
 type job struct {
-	put    *object // to be stored
-	del    *object // to be removed, if it is still there
-	keep   time.Duration
-	done   func(putResult) // called on the publisher's goroutine; must not block
-	result putResult
+	put  *object // to be stored
+	del  *object // to be removed, if it is still there
+	keep time.Duration
+	// onlyNew: put replaces nothing.
+	onlyNew bool
+	done    func(putResult) // called on the publisher's goroutine; must not block
+	result  putResult
 }
 
 // maxBatch is how many jobs share one wait for visibility.
@@ -113,7 +115,7 @@ func (p *publisher) publish(batch []job) {
 			if rec := shelf.get([]byte(j.del.key)); rec != nil && rec.object == j.del {
 				shelf.del(rec)
 			}
-		case p.store.gen.invalidated(o.primary, o.born):
+		case p.store.gen.invalidated(o.primary, o.born), j.onlyNew && p.taken(o):
 			j.result = putSuperseded
 		case len(o.vary) == 0:
 			o.key = o.primary
@@ -139,6 +141,16 @@ func (p *publisher) publish(batch []job) {
 	for _, j := range batch {
 		j.finish(j.result)
 	}
+}
+
+// taken tells whether something is there already where o is to be put.
+func (p *publisher) taken(o *object) bool {
+	rec := p.store.shelf.get([]byte(o.primary))
+	if rec == nil || rec.index == nil || len(o.vary) == 0 {
+		return rec != nil
+	}
+	key := appendVariantPrefix([]byte(o.primary), rec.index.id, o.vary)
+	return p.store.shelf.get(append(key, o.variant...)) != nil
 }
 
 // index is the record for the index of o's URL with o in it, made from that in

@@ -176,6 +176,25 @@ func (s *shelf) del(rec *record) {
 	}
 }
 
+// records are all records, in no order. ok is false if the shelf is closed.
+//
+// ristretto calls back with the lock of a shard held: they are only noted there.
+// What has expired it leaves out.
+func (s *shelf) records() (recs []*record, ok bool) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if s.closed {
+		return nil, false
+	}
+	s.cache.IterValues(func(rec *record) (stop bool) {
+		if rec != nil {
+			recs = append(recs, rec)
+		}
+		return false
+	})
+	return recs, true
+}
+
 func (s *shelf) used() int64 {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
@@ -183,6 +202,12 @@ func (s *shelf) used() int64 {
 		return 0
 	}
 	return s.limit - s.cache.RemainingCost()
+}
+
+func (s *shelf) isClosed() bool {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	return s.closed
 }
 
 func (s *shelf) close() {

@@ -27,6 +27,9 @@ type Store struct {
 	// version of what they bring.
 	sends atomic.Uint64
 
+	// restoring counts the Restores that run.
+	restoring atomic.Int32
+
 	publisher publisher
 	closeOnce sync.Once
 }
@@ -108,8 +111,10 @@ func (s *Store) valid(o *object) bool {
 //  3. Here the rows are looked at first, the shelf second. A fill that is in no
 //     row at the first look either can be seen at the second, or had not begun:
 //     then its request is sent after the response that invalidates.
+//
+// What a Restore is about to store is in no row: while one runs all is recorded.
 func (s *Store) invalidate(primary string) {
-	if s.flights.has(primary) || s.shelf.has(primary) {
+	if s.restoring.Load() > 0 || s.flights.has(primary) || s.shelf.has(primary) {
 		s.gen.invalidate(primary)
 	}
 }

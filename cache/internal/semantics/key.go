@@ -17,13 +17,18 @@ func AppendKey(dst []byte, namespace, scheme string, r *http.Request) []byte {
 	return appendURL(dst, namespace, scheme, host, r.URL)
 }
 
+// AppendNamespace appends what all keys of a namespace, and no others, begin with.
+func AppendNamespace(dst []byte, namespace string) []byte {
+	return append(appendEscaped(dst, namespace), 0, '/')
+}
+
 // AppendURLKey appends the key that a request for u has; u is absolute.
 func AppendURLKey(dst []byte, namespace string, u *url.URL) []byte {
 	return appendURL(dst, namespace, u.Scheme, u.Host, u)
 }
 
 func appendURL(dst []byte, namespace, scheme, host string, u *url.URL) []byte {
-	dst = append(appendEscaped(dst, namespace), 0, '/')
+	dst = AppendNamespace(dst, namespace)
 	dst = append(appendEscaped(dst, scheme), 0, '/')
 	dst = append(appendHost(dst, scheme, host), 0, '/')
 	path := u.EscapedPath()

@@ -1,0 +1,560 @@
+package cache
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-go/holdfast/failure"
+)
+
+func snapshot(t testing.TB, c *Cache) []byte {
+	t.Helper()
+	settled(t, c)
+	var b bytes.Buffer
+	if err := c.Snapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func restore(t testing.TB, c *Cache, b []byte, want int) {
+	t.Helper()
+	if n, err := c.Restore(bytes.NewReader(b)); n != want || err != nil {
+		t.Fatalf("Restore() = %d, %v, want %d, nil", n, err, want)
+	}
+}
+
+// entries is how many records the shelf has.
+func entries(c *Cache) int {
+	recs, _ := c.store.shelf.records()
+	return len(recs)
+}
+
+// dead is an origin that must not be asked.
+func dead(t *testing.T) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("the origin was asked for %s", r.URL)
+		w.WriteHeader(http.StatusBadGateway)
+	})
+}
+
+// museum is an origin with one of each kind.
+func museum() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/plain", page(200, "plain", "Cache-Control: max-age=60", `Etag: "p"`, "X-Two: a", "X-Two: b"))
+	mux.Handle("/empty", page(200, "", "Cache-Control: max-age=60"))
+	mux.Handle("/missing", page(404, "no", "Cache-Control: max-age=60"))
+	mux.Handle("/moved", page(301, "", "Location: /plain", "Cache-Control: max-age=60"))
+	mux.Handle("/none", page(204, "", "Cache-Control: max-age=60"))
+	mux.Handle("/big", page(200, strings.Repeat("big ", 50_000), "Cache-Control: max-age=60"))
+	mux.HandleFunc("/vary", func(w http.ResponseWriter, r *http.Request) {
+		page(200, "in "+r.Header.Get("X-Lang"), "Cache-Control: max-age=60", "Vary: X-Lang")(w, r)
+	})
+	mux.HandleFunc("/trailer", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		page(200, "body", "Cache-Control: max-age=60")(w, r)
+		w.Header().Set("X-Sum", "4")
+	})
+	return mux
+}
+
+type visit struct{ path, lang string }
+
+var tour = []visit{
+	{"/plain?q=1", ""},
+	{"/empty", ""},
+	{"/missing", ""},
+	{"/moved", ""},
+	{"/none", ""},
+	{"/big", ""},
+	{"/trailer", ""},
+	{"/vary", "de"},
+	{"/vary", "fr"},
+	{"/vary", ""},
+}
+
+func (v visit) make(h http.Handler) answer {
+	if v.lang == "" {
+		return do(h, "GET", "http://example.com"+v.path)
+	}
+	return do(h, "GET", "http://example.com"+v.path, "X-Lang: "+v.lang)
+}
+
+func TestSnapshotRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newCache(t, Config{Namespace: "n"}), newCache(t, Config{Namespace: "n"})
+		h := one.Handler(museum())
+		for _, v := range tour {
+			v.make(h)
+			synctest.Wait()
+		}
+		b := snapshot(t, one)
+		restore(t, two, b, len(tour))
+		synctest.Wait()
+		warm := two.Handler(dead(t))
+		for _, v := range tour {
+			got, want := v.make(warm), v.make(h)
+			if diff := cmp.Diff(want.header, got.header); diff != "" || got.status != want.status || got.body != want.body {
+				t.Errorf("%v: %d %.20q, want %d %.20q %s", v, got.status, got.body, want.status, want.body, diff)
+			}
+			if diff := cmp.Diff(want.trailer, got.trailer); diff != "" {
+				t.Errorf("%v: trailers %s", v, diff)
+			}
+		}
+		// What was restored can be snapshot again.
+		restore(t, newCache(t, Config{Namespace: "n"}), snapshot(t, two), len(tour))
+	})
+}
+
+func TestSnapshotKeepsAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newCache(t, Config{}), newCache(t, Config{})
+		h := one.Handler(page(200, "x", "Cache-Control: max-age=100", "Age: 7"))
+		do(h, "GET", "/")
+		synctest.Wait()
+		time.Sleep(30 * time.Second)
+		b := snapshot(t, one)
+		time.Sleep(20 * time.Second)
+		restore(t, two, b, 1)
+		warm := two.Handler(dead(t))
+		if a := do(warm, "GET", "/"); a.header.Get("Age") != "57" || a.cacheStatus() != "holdfast; hit; ttl=43" {
+			t.Errorf("Age %s, %s; want 57 s old", a.header.Get("Age"), a.cacheStatus())
+		}
+		time.Sleep(42 * time.Second)
+		do(warm, "GET", "/")
+		time.Sleep(2 * time.Second)
+		stale := two.Handler(failing(failure.New(failure.ConnectionRefused, nil)))
+		if a := do(stale, "GET", "/"); a.body != "x" || a.header.Get("Age") != "101" {
+			t.Errorf("%q, Age %s, %s; want the stale copy, 101 s old", a.body, a.header.Get("Age"), a.cacheStatus())
+		}
+	})
+}
+
+// A clock that was set back makes nothing younger; one that was wrong by far
+// makes nothing crash.
+func TestSnapshotClockSetBack(t *testing.T) {
+	for _, tt := range []struct {
+		ahead time.Duration
+		n     int
+		age   string
+	}{
+		{-10 * time.Second, 1, "50"},
+		{0, 1, "40"},
+		{time.Hour, 1, "40"},
+		{200 * 365 * 24 * time.Hour, 1, "40"},
+		{-48 * time.Hour, 0, ""}, // beyond all use
+		{-200 * 365 * 24 * time.Hour, 0, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCache(t, Config{})
+			e := snapshotEntry{
+				primary: "\x00/http\x00/example.com\x00//", status: 200, initialAge: 30 * time.Second, held: 10 * time.Second,
+				header: http.Header{"Cache-Control": {"max-age=60"}},
+			}
+			restore(t, c, madeSnapshot(time.Now().Add(tt.ahead), e), tt.n)
+			if tt.n == 0 {
+				return
+			}
+			if a := do(c.Handler(dead(t)), "GET", "http://example.com/"); a.header.Get("Age") != tt.age {
+				t.Errorf("clock %v ahead: Age %s, want %s", tt.ahead, a.header.Get("Age"), tt.age)
+			}
+		})
+	}
+}
+
+// madeSnapshot is a snapshot with the entries.
+func madeSnapshot(taken time.Time, entries ...snapshotEntry) []byte {
+	var b bytes.Buffer
+	w := frameWriter{w: &b}
+	w.preamble()
+	h := snapshotHeader{taken: taken, keys: (&Cache{}).keyForm()}
+	w.frame(frameHeader, h.append(nil), nil, 0)
+	for _, e := range entries {
+		w.frame(frameEntry, e.append(nil), e.body, e.size)
+	}
+	w.frame(frameEnd, []byte{byte(len(entries))}, nil, 0)
+	return b.Bytes()
+}
+
+func TestSnapshotLeavesOutTheExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := newCache(t, Config{StaleIfError: -1})
+		h := one.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			page(200, "x", "Cache-Control: "+r.URL.Query().Get("cc"))(w, r)
+		}))
+		do(h, "GET", "/?cc=max-age=60")
+		do(h, "GET", "/?cc=max-age=86400")
+		synctest.Wait()
+		b := snapshot(t, one)
+		time.Sleep(time.Minute + keepUnusable + time.Second)
+		two := newCache(t, Config{StaleIfError: -1})
+		restore(t, two, b, 1)
+		// Being restored again and again is no new lease.
+		time.Sleep(10 * time.Hour)
+		b = snapshot(t, two)
+		time.Sleep(14 * time.Hour)
+		restore(t, newCache(t, Config{StaleIfError: -1}), b, 0)
+	})
+}
+
+// What may be done with content is the restoring Config's to say.
+func TestSnapshotUnderAnotherConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := newCache(t, Config{StoreSetCookie: true, StaleIfError: -1})
+		h := one.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/cookie" {
+				w.Header().Set("Set-Cookie", "a=b")
+			}
+			page(200, "x", "Cache-Control: max-age=60")(w, r)
+		}))
+		do(h, "GET", "/cookie")
+		do(h, "GET", "/plain")
+		synctest.Wait()
+		b := snapshot(t, one)
+		two := newCache(t, Config{StaleIfError: time.Hour})
+		restore(t, two, b, 1)
+		time.Sleep(2 * time.Minute)
+		if a := do(two.Handler(failing(failure.New(failure.ConnectionRefused, nil))), "GET", "/plain"); a.status != 200 {
+			t.Errorf("status %d, want the stale copy: %s", a.status, a.cacheStatus())
+		}
+		restore(t, newCache(t, Config{MaxObjectBytes: 1, StoreSetCookie: true}), b, 2)
+		big := newCache(t, Config{})
+		do(big.Handler(page(200, "xx", "Cache-Control: max-age=60")), "GET", "/big")
+		synctest.Wait()
+		restore(t, newCache(t, Config{MaxObjectBytes: 1}), snapshot(t, big), 0)
+	})
+}
+
+// Whatever was done to a file: it is refused, and nothing of it is kept.
+func TestRestoreRefusesTheDamaged(t *testing.T) {
+	one, c := newCache(t, Config{}), newCache(t, Config{})
+	h := one.Handler(museum())
+	do(h, "GET", "/plain")
+	do(h, "GET", "/vary", "X-Lang: de")
+	b := snapshot(t, one)
+	refused := func(what string, b []byte) {
+		t.Helper()
+		n, err := c.Restore(bytes.NewReader(b))
+		if n != 0 || !errors.Is(err, ErrSnapshot) || entries(c) != 0 {
+			t.Fatalf("%s: Restore() = %d, %v with %d entries, want 0, ErrSnapshot with none", what, n, err, entries(c))
+		}
+	}
+	for i := range b {
+		refused(fmt.Sprint("cut at ", i), b[:i])
+		for _, flip := range []byte{1, 0x80, 0xff} {
+			damaged := bytes.Clone(b)
+			damaged[i] ^= flip
+			refused(fmt.Sprint("byte ", i, " changed"), damaged)
+		}
+	}
+	refused("something behind it", append(bytes.Clone(b), 0))
+	refused("twice", append(bytes.Clone(b), b...))
+	refused("another file", []byte(strings.Repeat("<html>", 100)))
+
+	newer := bytes.Clone(b)
+	newer[len(snapshotMagic)+1]++
+	refused("a newer version", newer)
+	if _, err := c.Restore(bytes.NewReader(newer)); !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("error %q does not say that it is another version", err)
+	}
+	restore(t, c, b, 2)
+}
+
+func TestRestoreErrors(t *testing.T) {
+	c := newCache(t, Config{})
+	b := snapshot(t, c)
+	mine := errors.New("disk on fire")
+	if _, err := c.Restore(io.MultiReader(bytes.NewReader(b[:20]), iotest.ErrReader(mine))); !errors.Is(err, mine) || errors.Is(err, ErrSnapshot) {
+		t.Errorf("Restore() = %v, want the reader's error", err)
+	}
+	if err := c.Snapshot(failingWriter{mine}); !errors.Is(err, mine) {
+		t.Errorf("Snapshot() = %v, want the writer's error", err)
+	}
+	other := newCache(t, Config{Namespace: "other"})
+	if _, err := other.Restore(bytes.NewReader(b)); !errors.Is(err, ErrSnapshot) || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("Restore() = %v, want a word about the namespace", err)
+	}
+	if err := other.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Snapshot(io.Discard); err == nil {
+		t.Error("Snapshot() of a closed store = nil")
+	}
+	if _, err := other.Restore(bytes.NewReader(b)); err == nil {
+		t.Error("Restore() into a closed store = nil")
+	}
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// A length in a file is a claim: memory goes by what really comes.
+func TestRestoreBelievesNoLength(t *testing.T) {
+	c := newCache(t, Config{})
+	for _, claim := range []int64{1 << 20, 10 << 20, 1 << 40, 1<<63 - 1} {
+		var b bytes.Buffer
+		w := frameWriter{w: &b}
+		w.preamble()
+		h := snapshotHeader{taken: time.Now(), keys: c.keyForm()}
+		w.frame(frameHeader, h.append(nil), nil, 0)
+		w.frame(frameEntry, nil, nil, claim)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := c.Restore(&b)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 512<<10 || !errors.Is(err, ErrSnapshot) {
+			t.Errorf("a claim of %d bytes: %v, %d bytes allocated", claim, err, got)
+		}
+	}
+}
+
+// Of two caches on one store each takes its own.
+func TestSnapshotIsOfOneNamespace(t *testing.T) {
+	s, err := NewStore(StoreConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, names := range [][2]string{{"a", "b"}, {"", "b"}, {"a", "ab"}} {
+		one, two := newCache(t, Config{Store: s, Namespace: names[0]}), newCache(t, Config{Store: s, Namespace: names[1]})
+		do(one.Handler(page(200, "one", "Cache-Control: max-age=60")), "GET", "/")
+		do(two.Handler(page(200, "two", "Cache-Control: max-age=60")), "GET", "/")
+		if b := snapshot(t, one); bytes.Contains(b, []byte("two")) || !bytes.Contains(b, []byte("one")) {
+			t.Errorf("the snapshot of %q beside %q is not what is its own", names[0], names[1])
+		}
+	}
+}
+
+// What was invalidated is not written, nor a variant that no request can find.
+func TestSnapshotWritesWhatCanBeUsed(t *testing.T) {
+	c := newCache(t, Config{})
+	h := c.Handler(museum())
+	for _, v := range tour {
+		v.make(h)
+	}
+	settled(t, c)
+	c.store.invalidate("\x00/http\x00/example.com\x00//plain?q=1")
+	index := c.store.shelf.get([]byte("\x00/http\x00/example.com\x00//vary"))
+	if index == nil || index.index == nil {
+		t.Fatal("no index")
+	}
+	c.store.shelf.del(index)
+	b := snapshot(t, c)
+	if bytes.Contains(b, []byte("/plain?q=1")) {
+		t.Error("what was invalidated is in the snapshot")
+	}
+	if bytes.Contains(b, []byte("in de")) {
+		t.Error("a variant without its index is in the snapshot")
+	}
+	restore(t, newCache(t, Config{}), b, len(tour)-4)
+}
+
+// Restore replaces nothing, however often it is called.
+func TestRestoreReplacesNothing(t *testing.T) {
+	one, two := newCache(t, Config{}), newCache(t, Config{})
+	old := one.Handler(museum())
+	for _, v := range tour {
+		v.make(old)
+	}
+	b := snapshot(t, one)
+	h := two.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/vary" {
+			w.Header().Set("Vary", "X-Lang")
+		}
+		page(200, "new "+r.Header.Get("X-Lang"), "Cache-Control: max-age=60")(w, r)
+	}))
+	do(h, "GET", "http://example.com/plain?q=1")
+	do(h, "GET", "http://example.com/vary", "X-Lang: de")
+	settled(t, two)
+	restore(t, two, b, len(tour)-2)
+	restore(t, two, b, 0)
+	if got := do(h, "GET", "http://example.com/plain?q=1").body; got != "new " {
+		t.Errorf("body %q, want the newer one", got)
+	}
+	for lang, want := range map[string]string{"de": "new de", "fr": "in fr"} {
+		if got := do(h, "GET", "http://example.com/vary", "X-Lang: "+lang).body; got != want {
+			t.Errorf("%s: body %q, want %q", lang, got, want)
+		}
+	}
+	// What is fetched later replaces what was restored.
+	do(h, "GET", "http://example.com/big", "Cache-Control: no-cache")
+	settled(t, two)
+	if got := do(h, "GET", "http://example.com/big").body; got != "new " {
+		t.Errorf("body %.20q, want the newer one", got)
+	}
+}
+
+// An invalidation while Restore runs counts, although nothing is there yet.
+func TestRestoreInvalidatedMeanwhile(t *testing.T) {
+	one, two := newCache(t, Config{}), newCache(t, Config{})
+	old := one.Handler(museum())
+	do(old, "GET", "http://example.com/plain")
+	do(old, "GET", "http://example.com/vary", "X-Lang: de")
+	do(old, "GET", "http://example.com/big")
+	b := snapshot(t, one)
+	r, w := io.Pipe()
+	done := make(chan int)
+	go func() {
+		n, _ := two.Restore(r)
+		done <- n
+	}()
+	_, _ = w.Write(b[:len(b)-1]) // returns when all but the last byte was taken
+	h := two.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }))
+	do(h, "POST", "http://example.com/plain")
+	do(h, "POST", "http://example.com/vary")
+	_, _ = w.Write(b[len(b)-1:])
+	w.Close()
+	if n := <-done; n != 1 {
+		t.Errorf("Restore() = %d, want 1", n)
+	}
+	if a := do(h, "GET", "http://example.com/plain"); a.body != "" {
+		t.Errorf("what was invalidated was restored: %q", a.body)
+	}
+}
+
+// A smaller store takes what was used last.
+func TestRestoreIntoLess(t *testing.T) {
+	one, two := newCache(t, Config{}), newCache(t, Config{MemoryBytes: 256 << 10})
+	h := one.Handler(page(200, strings.Repeat("x", 10_000), "Cache-Control: max-age=60"))
+	const n = 60
+	for i := range n {
+		do(h, "GET", fmt.Sprint("/", i))
+	}
+	settled(t, one)
+	recs, _ := one.store.shelf.records()
+	for _, rec := range recs { // as if /0 had been used last
+		i := 0
+		_, _ = fmt.Sscanf(rec.key[strings.LastIndexByte(rec.key, '/'):], "/%d", &i)
+		rec.object.resp.Received = rec.object.resp.Received.Add(-time.Duration(i) * time.Second)
+		rec.object.resp.InitialAge = 0
+	}
+	got, err := two.Restore(bytes.NewReader(snapshot(t, one)))
+	if err != nil || got < 10 || got > n/2 {
+		t.Fatalf("Restore() = %d, %v", got, err)
+	}
+	st := two.store.Stats()
+	if st.EntryBytes > st.EntryLimit || st.Evicted+st.Rejected != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+	warm := two.Handler(dead(t))
+	for i := range got {
+		do(warm, "GET", fmt.Sprint("/", i))
+	}
+}
+
+// Snapshot and Restore go on beside traffic.
+func TestSnapshotBesideTraffic(t *testing.T) {
+	one, two := newCache(t, Config{MemoryBytes: 1 << 20}), newCache(t, Config{MemoryBytes: 1 << 20})
+	body := func(path string) string { return strings.Repeat(path+";", 500) }
+	from := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "0") {
+			w.Header().Set("Vary", "X-Lang")
+		}
+		page(200, body(r.URL.Path), "Cache-Control: max-age=60")(w, r)
+	})
+	h1, h2 := one.Handler(from), two.Handler(from)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				path := fmt.Sprint("/", (i*7+w)%300)
+				for _, h := range []http.Handler{h1, h2} {
+					if i%50 == 0 {
+						do(h, "POST", path)
+					}
+					if a := do(h, "GET", path); a.status == 200 && a.body != body(path) {
+						t.Errorf("%s: %.40q", path, a.body)
+					}
+				}
+			}
+		})
+	}
+	for range 20 {
+		var b bytes.Buffer
+		if err := one.Snapshot(&b); err != nil {
+			t.Error(err)
+		}
+		if _, err := two.Restore(&b); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	settled(t, two)
+	if st := two.store.Stats(); st.EntryBytes > st.EntryLimit || st.FillBytes != 0 {
+		t.Errorf("stats = %+v", st)
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	f.Add(madeSnapshot(time.Unix(1e9, 0)))
+	f.Add(madeSnapshot(time.Now(), snapshotEntry{
+		primary: "\x00/http\x00/example.com\x00//", status: 200, initialAge: 30, held: 10, idle: 5,
+		vary: []string{"X-Lang"}, variant: []byte("X-Lang\x00a"),
+		header: http.Header{"Cache-Control": {"max-age=60"}, "Vary": {"X-Lang"}}, trailer: http.Header{"X-A": {"b"}},
+		body: [][]byte{[]byte("body")}, size: 4,
+	}))
+	s, err := NewStore(StoreConfig{MemoryBytes: minMemory})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(s.Close)
+	c := newCache(f, Config{Store: s})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, b := range [][]byte{b, resealed(b)} {
+			if n, err := c.Restore(bytes.NewReader(b)); err != nil && n != 0 {
+				t.Errorf("Restore() = %d, %v", n, err)
+			}
+		}
+		recs, _ := c.store.shelf.records()
+		for _, rec := range recs {
+			if o := rec.object; o != nil {
+				r, _ := http.NewRequest(http.MethodGet, "/", nil)
+				serveObject(&sink{make(http.Header)}, r, o, nil, nil)
+				c.store.shelf.del(rec)
+			}
+		}
+	})
+}
+
+// resealed is b with checksums that match, as far as its frames can be made out.
+func resealed(b []byte) []byte {
+	b = bytes.Clone(b)
+	const preamble = len(snapshotMagic) + 2
+	if len(b) < preamble {
+		return b
+	}
+	var out bytes.Buffer
+	w := frameWriter{w: &out}
+	w.preamble()
+	for b = b[preamble:]; len(b) >= frameHeadSize+4; {
+		fields := int64(b[1])<<24 | int64(b[2])<<16 | int64(b[3])<<8 | int64(b[4])
+		size := int64(b[9])<<24 | int64(b[10])<<16 | int64(b[11])<<8 | int64(b[12])
+		rest := b[frameHeadSize+4:]
+		if fields+size+4 > int64(len(rest)) {
+			break
+		}
+		w.frame(b[0], rest[:fields], [][]byte{rest[fields : fields+size]}, size)
+		b = rest[fields+size+4:]
+	}
+	return out.Bytes()
+}
