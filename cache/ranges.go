@@ -1,104 +1,160 @@
 package cache
 
 import (
-	"fmt"
+	"crypto/rand"
+	"io"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
 )
 
-// span is the part of an object that a request gets.
-type span struct {
-	start, end    int64
-	whole         bool
+// selection is the part of an object that a request gets. The zero selection is
+// the whole.
+type selection struct {
+	spans []semantics.Span
+	total int64 // -1 = not known
+	// unsatisfiable: there is nothing of what was asked for.
 	unsatisfiable bool
+	// of several spans
+	boundary    string
+	contentType string
 }
 
-func (s span) status(whole int) int {
+func (s *selection) whole() bool { return s.spans == nil && !s.unsatisfiable }
+
+func (s *selection) status(whole int) int {
 	switch {
 	case s.unsatisfiable:
 		return http.StatusRequestedRangeNotSatisfiable
-	case !s.whole:
+	case s.spans != nil:
 		return http.StatusPartialContent
 	}
 	return whole
 }
 
-// rangeFor works out what a Range request gets of o (RFC 9110 section 14.2) and
-// sets the fields that go with it. One range of a 200 is answered with 206; all
-// else that can be ignored is, and the whole is sent.
-func (o *object) rangeFor(r *http.Request, out http.Header) span {
-	whole := span{end: o.size, whole: true}
-	lines := r.Header["Range"]
-	if r.Method != http.MethodGet || o.status != http.StatusOK || len(lines) != 1 || len(o.trailer) > 0 ||
-		!semantics.RangeApplies(r.Header, o.header) {
-		return whole
+// selectRanges works out what a Range request gets (RFC 9110 section 14.2) of a
+// response with the given fields and length, which is -1 where it is not known.
+// What can be ignored is, and the whole is the answer: all but byte ranges of a
+// 200 to a GET, where If-Range holds. So are several ranges of content with a
+// coding: the coding would be taken for that of the message with the parts.
+func selectRanges(r *http.Request, status int, header http.Header, total int64) selection {
+	if r.Method != http.MethodGet || status != http.StatusOK {
+		return selection{}
 	}
-	part, ok := parseRange(lines[0], o.size)
+	specs, ok := semantics.ParseRange(r.Header["Range"])
+	if !ok || !semantics.RangeApplies(r.Header, header) {
+		return selection{}
+	}
+	size := total
+	if total < 0 {
+		if slices.ContainsFunc(specs, func(s semantics.RangeSpec) bool { return !s.Bounded() }) {
+			return selection{}
+		}
+		size = math.MaxInt64
+	}
+	spans, ok := semantics.Resolve(specs, size)
 	switch {
-	case !ok:
-		return whole
-	case part.unsatisfiable:
+	case !ok, len(spans) > 1 && len(header["Content-Encoding"]) > 0:
+		return selection{}
+	case len(spans) == 0:
+		return selection{total: total, unsatisfiable: true}
+	}
+	return selection{spans: spans, total: total}
+}
+
+// fields sets the fields that go with the selection in a response that has those
+// of the whole.
+func (s *selection) fields(out http.Header) {
+	if s.whole() {
+		return
+	}
+	if s.unsatisfiable {
 		refused(out)
-		out["Content-Range"] = []string{fmt.Sprintf("bytes */%d", o.size)}
-	default:
-		out["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", part.start, part.end-1, o.size)}
-		out["Content-Length"] = []string{strconv.FormatInt(part.end-part.start, 10)}
+		out["Content-Range"] = []string{"bytes */" + strconv.FormatInt(s.total, 10)}
+		return
 	}
-	return part
+	delete(out, "Content-Md5") // of the message, which is another one
+	delete(out, "Content-Digest")
+	if len(s.spans) == 1 {
+		out["Content-Range"] = []string{s.contentRange(s.spans[0])}
+		out["Content-Length"] = []string{strconv.FormatInt(s.spans[0].Len(), 10)}
+		return
+	}
+	s.boundary = rand.Text()
+	if lines := out["Content-Type"]; len(lines) > 0 {
+		s.contentType = lines[0]
+	}
+	out["Content-Type"] = []string{"multipart/byteranges; boundary=" + s.boundary}
+	n := int64(len(s.closing()))
+	for i, span := range s.spans {
+		n += int64(len(s.opening(i))) + span.Len()
+	}
+	out["Content-Length"] = []string{strconv.FormatInt(n, 10)}
 }
 
-// parseRange reads a field with one byte range. ok is false if it is to be
-// ignored: another unit, several ranges, bad syntax.
-func parseRange(field string, size int64) (s span, ok bool) {
-	unit, spec, found := strings.Cut(field, "=")
-	if !found || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
-		return span{}, false
-	}
-	first, last, found := strings.Cut(strings.Trim(spec, " \t"), "-")
-	if !found || strings.ContainsRune(spec, ',') {
-		return span{}, false
-	}
-	if first == "" { // the last n bytes
-		n, ok := parsePosition(last)
-		if !ok {
-			return span{}, false
-		}
-		if n == 0 || size == 0 {
-			return span{unsatisfiable: true}, true
-		}
-		return span{start: max(size-n, 0), end: size}, true
-	}
-	start, ok := parsePosition(first)
-	if !ok {
-		return span{}, false
-	}
-	end := size
-	if last != "" {
-		n, ok := parsePosition(last)
-		if !ok || n < start {
-			return span{}, false
-		}
-		if n < size {
-			end = n + 1
-		}
-	}
-	if start >= size {
-		return span{unsatisfiable: true}, true
-	}
-	return span{start: start, end: end}, true
+func (s *selection) contentRange(span semantics.Span) string {
+	return semantics.ContentRange{Span: span, Total: s.total}.String()
 }
 
-// parsePosition reads digits; a number that does not fit is as large as can be.
-func parsePosition(s string) (int64, bool) {
-	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return 0, false
+// opening is what stands before part i of several (RFC 9110 section 14.6).
+func (s *selection) opening(i int) string {
+	head := "\r\n--" + s.boundary + "\r\n"
+	if i == 0 {
+		head = head[2:]
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		n = 1<<63 - 1
+	if s.contentType != "" {
+		head += "Content-Type: " + s.contentType + "\r\n"
 	}
-	return n, true
+	return head + "Content-Range: " + s.contentRange(s.spans[i]) + "\r\n\r\n"
+}
+
+func (s *selection) closing() string { return "\r\n--" + s.boundary + "--\r\n" }
+
+// write sends the selected parts of o. The object's bytes are not copied.
+func (s *selection) write(w io.Writer, o *object) (sent int64, err error) {
+	several := len(s.spans) > 1
+	for i, span := range s.spans {
+		if several {
+			n, err := io.WriteString(w, s.opening(i))
+			sent += int64(n)
+			if err != nil {
+				return sent, err
+			}
+		}
+		n, err := writeSpan(w, o, span)
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	if several {
+		n, err := io.WriteString(w, s.closing())
+		return sent + int64(n), err
+	}
+	return sent, nil
+}
+
+func writeSpan(w io.Writer, o *object, span semantics.Span) (sent int64, err error) {
+	skip, left := span.Start, span.Len()
+	for _, chunk := range o.body {
+		if skip >= int64(len(chunk)) {
+			skip -= int64(len(chunk))
+			continue
+		}
+		chunk = chunk[skip:]
+		skip = 0
+		if int64(len(chunk)) > left {
+			chunk = chunk[:left]
+		}
+		n, err := w.Write(chunk)
+		sent += int64(n)
+		left -= int64(len(chunk))
+		if err != nil || left == 0 {
+			return sent, err
+		}
+	}
+	return sent, nil
 }

@@ -85,7 +85,7 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 	out["Age"] = age
 
 	s := sent{status: o.status}
-	part := span{end: o.size, whole: true}
+	var part selection
 	switch s.condition = semantics.Conditional(r.Method, r.Header, o.status, o.header, o.resp.Received); s.condition {
 	case semantics.NotModified:
 		s.status = http.StatusNotModified
@@ -94,42 +94,34 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 		s.status = http.StatusPreconditionFailed
 		refused(out)
 	default:
-		if len(r.Header["Range"]) > 0 {
-			part = o.rangeFor(r, out)
+		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 {
+			part = selectRanges(r, o.status, o.header, o.size)
+			part.fields(out)
 			s.status = part.status(o.status)
 		}
 	}
-	if len(o.trailer) > 0 && part.whole && s.condition == semantics.Proceed {
+	if len(o.trailer) > 0 && s.condition == semantics.Proceed {
 		announce(out, o.trailer)
 	}
 	w.WriteHeader(s.status)
 	if r.Method == http.MethodHead || s.condition != semantics.Proceed || part.unsatisfiable {
 		return s
 	}
-	skip, left := part.start, part.end-part.start
+	if !part.whole() {
+		s.bytes, _ = part.write(w, o) // an error: the client is gone
+		return s
+	}
 	for _, chunk := range o.body {
-		if skip >= int64(len(chunk)) {
-			skip -= int64(len(chunk))
-			continue
-		}
-		chunk = chunk[skip:]
-		skip = 0
-		if int64(len(chunk)) > left {
-			chunk = chunk[:left]
-		}
 		if len(chunk) == 0 {
 			break
 		}
 		n, err := w.Write(chunk)
 		s.bytes += int64(n)
-		left -= int64(len(chunk))
 		if err != nil {
 			return s // the client is gone
 		}
 	}
-	if part.whole {
-		maps.Copy(out, o.trailer)
-	}
+	maps.Copy(out, o.trailer)
 	return s
 }
 

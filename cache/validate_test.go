@@ -133,7 +133,7 @@ func TestClientConditions(t *testing.T) {
 		{[]string{"Range: bytes=4-"}, 416, "", "bytes */4"},
 		{[]string{"Range: bytes=-0"}, 416, "", "bytes */4"},
 		{[]string{"Range: bytes=2-1"}, 200, "body", ""},
-		{[]string{"Range: bytes=0-0,2-2"}, 200, "body", ""},
+		{[]string{"Range: bytes=0-0,1-1"}, 206, "bo", "bytes 0-1/4"},
 		{[]string{"Range: lines=1-2"}, 200, "body", ""},
 		{[]string{"Range: bytes=0-99999999999999999999"}, 206, "body", "bytes 0-3/4"},
 		{[]string{"Range: bytes=1-2", `If-Range: "a"`}, 206, "od", "bytes 1-2/4"},
@@ -166,21 +166,6 @@ func TestRangeOverChunks(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzRange(f *testing.F) {
-	for _, s := range []string{"bytes=0-1", "bytes=-5", "bytes=5-", "bytes=9223372036854775807-", "bytes=-9223372036854775808", "bytes=1-2,3-4", "x"} {
-		f.Add(s, int64(10))
-	}
-	f.Fuzz(func(t *testing.T, field string, size int64) {
-		if size < 0 {
-			return
-		}
-		s, ok := parseRange(field, size)
-		if ok && !s.unsatisfiable && (s.start < 0 || s.start >= s.end || s.end > size) {
-			t.Errorf("parseRange(%q, %d) = %+v", field, size, s)
-		}
-	})
 }
 
 // TestHerdOnRevalidation: those who wait for a validation get the page that it

@@ -73,7 +73,7 @@ func RangeApplies(reqHeader, h http.Header) bool {
 	date, ok3, _ := singleDate(h["Date"])
 	// A date is a strong validator only if it is a while before the Date (RFC
 	// 9110 section 8.8.2.2).
-	return ok && ok2 && ok3 && stored.Equal(since) && date.Sub(stored) >= time.Second
+	return ok && ok2 && ok3 && stored.Equal(since) && strongDate(stored, date)
 }
 
 // modified is the time that a cache compares with (RFC 9111 section 4.3.2).
