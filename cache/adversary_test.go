@@ -319,7 +319,7 @@ func TestPrivatePagesAreRevalidated(t *testing.T) {
 }
 
 // TestSlowOriginIsNotFlooded: while stale copies answer for a slow origin, it has
-// one refresh for all, and none for visitors whose answers nobody waits for.
+// one refresh for all, and a second one once the first seems to hang.
 func TestSlowOriginIsNotFlooded(t *testing.T) {
 	for _, tt := range []struct{ name, cc, header string }{
 		{"collapsed", "max-age=1, stale-if-error=600", "X: y"},
@@ -350,8 +350,8 @@ func TestSlowOriginIsNotFlooded(t *testing.T) {
 					synctest.Wait()
 				}
 				time.Sleep(30 * time.Second)
-				if n := most.Load(); n != 1 {
-					t.Errorf("%d fetches at once, want 1", n)
+				if n := most.Load(); n < 1 || n > 2 {
+					t.Errorf("%d fetches at once, want 1 or 2", n)
 				}
 			})
 		})

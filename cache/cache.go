@@ -24,7 +24,7 @@ type Cache struct {
 	maxObject int64
 
 	failures *memory[lastFailure]
-	answered atomic.Int64    // when the last fetch that succeeded was sent, in Unix ns
+	sites    sites
 	markers  *memory[string] // URLs that are not collapsed, and why
 
 	idPrefix string
@@ -56,6 +56,7 @@ func New(cfg Config) (*Cache, error) {
 		},
 		failures: newMemory[lastFailure](),
 		markers:  newMemory[string](),
+		sites:    sites{items: make(map[string]*site)},
 		fills:    make(map[*fill]struct{}),
 		idle:     make(chan struct{}),
 	}

@@ -35,15 +35,18 @@ type Config struct {
 	// that says nothing of it may answer when a refresh fails (RFC 5861 section
 	// 4). 0 = 24h; negative = only where the origin says so.
 	StaleIfError time.Duration
-	// StaleIfSlow is how long a refresh is awaited before the stale copy
-	// answers and the refresh goes on. 0 or negative = until it ends (at most
-	// FillTimeout).
+	// StaleIfSlow is how long a refresh is awaited, from when it began, before the
+	// stale copy answers and the refresh goes on. Who comes later, or within half a
+	// minute after one that took longer, does not wait at all. 0 or negative = until
+	// it ends (at most FillTimeout).
 	StaleIfSlow time.Duration
-	// RetryStale is for how long after a failed refresh stale content is served
-	// without another attempt; it doubles with every failure up to 30s until the
-	// origin answers any fetch, and a Retry-After of the failure replaces it (at
-	// most 5 minutes). 0 = 1s;
-	// negative = every request attempts.
+	// RetryStale is the least time between two refreshes of a page that fail or
+	// hang; meanwhile its stale copy answers at once. As long as the origin (scheme
+	// and host) has answered nothing since, only one page in that time is refreshed
+	// for all of them, so that an outage costs it one request per RetryStale and is
+	// noticed to be over as soon. A page that is not elected is tried again after 8
+	// times RetryStale, doubling up to 30s; a Retry-After of its failure replaces
+	// all that (at most 5 minutes). 0 = 1s; negative = every request attempts.
 	RetryStale time.Duration
 	// FillTimeout is the deadline of a refresh, and of a fetch from the moment
 	// its client left. 0 = 60s; negative is an error, since what has neither a
@@ -54,6 +57,12 @@ type Config struct {
 	// until that has its headers. Then stale content answers, or one more fetch
 	// is let out. 0 = 30s; negative = no limit but the client's patience.
 	FollowerWait time.Duration
+
+	// HitForMiss is for how long after a response that is of no use to others the
+	// requests for its URL neither wait for each other's fetches nor let others
+	// wait. A response that is of use ends it. 0 = 2 minutes; negative = requests
+	// always wait for the headers of the fetch in flight.
+	HitForMiss time.Duration
 
 	// StoreSetCookie stores responses with Set-Cookie where RFC 9111 permits
 	// it. By default they are never stored.
@@ -103,6 +112,7 @@ const (
 	maxRetryAfter       = 5 * time.Minute
 	defaultFillTimeout  = 60 * time.Second
 	defaultFollowerWait = 30 * time.Second
+	defaultHitForMiss   = 2 * time.Minute
 )
 
 // resolve validates cfg and puts the defaults in.
@@ -143,6 +153,7 @@ func (cfg Config) resolve() (Config, error) {
 	cfg.StaleIfSlow = max(cfg.StaleIfSlow, 0)
 	cfg.RetryStale = max(orDefault(cfg.RetryStale, defaultRetryStale), 0)
 	cfg.FillTimeout = orDefault(cfg.FillTimeout, defaultFillTimeout)
+	cfg.HitForMiss = max(orDefault(cfg.HitForMiss, defaultHitForMiss), 0)
 	cfg.FollowerWait = max(orDefault(cfg.FollowerWait, defaultFollowerWait), 0)
 	if cfg.Scheme == nil {
 		cfg.Scheme = connectionScheme

@@ -139,6 +139,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 		own := hd.failure.Own() && len(h["Set-Cookie"]) == 0
 		hd.share = hd.sharesFailure() && (own || !personal)
 	}
+	x.withdraw(&hd)
 	if x.allowDirect != nil && !hd.store && (!hd.share || !f.followed()) {
 		hd.share = false
 		x.mark(&hd)
@@ -234,15 +235,21 @@ func (x *fetch) settle() verdict {
 
 	switch {
 	case v.err == nil:
-		f.cache.noteSuccess(f.primary, x.sent)
+		f.cache.noteSuccess(f, x.sent, now)
 		if store && usable(anyRequest, &o.resp) {
 			f.cache.markers.forget(f.primary)
 		}
 	case f.base != nil && v.err.Cause != failure.ClientGone && !f.isLost():
-		f.cache.noteFailure(f.primary, v.err, now)
+		f.cache.noteFailure(f, v.err, now)
+	}
+	if f.elected && v.err != nil && !attempted(v.err) {
+		f.site.again()
 	}
 
 	f.end(v, hd, trailer, o)
+	if f.detached {
+		f.site.ended(f.wasSuperseded())
+	}
 	published := func(putResult) { f.published() }
 	switch {
 	case store:
@@ -252,6 +259,9 @@ func (x *fetch) settle() verdict {
 		f.cache.store.publisher.submit(job{del: f.base, done: published})
 	default:
 		f.published()
+	}
+	if store && f.detached {
+		f.cache.store.supersede(f, o)
 	}
 	f.cancel(context.Canceled)
 	x.tell(v.err, hd, store, now)
@@ -280,6 +290,8 @@ func (x *fetch) verdict() verdict {
 	}
 	cause := context.Cause(f.ctx)
 	switch {
+	case errors.Is(cause, errSuperseded):
+		return verdict{errSuperseded, true}
 	case x.panicked != nil:
 		return because(x.panicked.err)
 	case x.withheld != nil:
@@ -324,6 +336,7 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 		o.used = base.used
 	}
 	hd.vary = o.vary
+	x.withdraw(&hd)
 	x.mark(&hd)
 	if len(hd.vary) > 0 {
 		f.cache.store.flights.named(f.primary, hd.vary)
@@ -338,9 +351,22 @@ func (x *fetch) mark(hd *head) {
 	if hd.store && !usable(anyRequest, &hd.resp) {
 		reason = semantics.ReasonNoFreshness
 	}
-	if hd.failure == nil && reason != "" && !x.f.solo {
-		now := time.Now()
-		x.f.cache.markers.put(x.f.primary, reason, now, now.Add(markerLife))
+	if hd.failure == nil && reason != "" && x.f.anonymous {
+		x.f.cache.putMarker(x.f.primary, reason)
+	}
+}
+
+// withdraw takes the copy that was to be refreshed away where the origin's newest
+// answer says that the URL's content is not, or no longer, for everybody. RFC 9111
+// would let it answer until its windows end.
+func (x *fetch) withdraw(hd *head) {
+	f := x.f
+	if f.base == nil || hd.store || hd.failure != nil || !f.anonymous {
+		return
+	}
+	switch hd.reason {
+	case semantics.ReasonNoStore, semantics.ReasonPrivate, semantics.ReasonSetCookie, semantics.ReasonVary:
+		f.cache.store.gen.invalidate(f.primary)
 	}
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -35,7 +36,11 @@ const (
 var (
 	errAbandoned = fmt.Errorf("cache: nobody waits for this fetch any more: %w", context.Canceled)
 	errDeadline  = failure.New(failure.TotalDeadline, fmt.Errorf("cache: the fetch took longer than Config.FillTimeout: %w", context.DeadlineExceeded))
-	errShutdown  = failure.New(failure.Draining, fmt.Errorf("cache: shut down: %w", context.Canceled))
+	// errSuperseded is for a refresh that hung while a newer one was to begin, or
+	// has ended. To a breaker it says nothing.
+	errSuperseded = failure.New(failure.TotalDeadline, fmt.Errorf("cache: this refresh hung, and a newer one took its place: %w", context.Canceled))
+	errSlow       = failure.New(failure.TotalDeadline, errors.New("cache: a refresh for one visitor took longer than Config.StaleIfSlow"))
+	errShutdown   = failure.New(failure.Draining, fmt.Errorf("cache: shut down: %w", context.Canceled))
 )
 
 // The reasons of our own for which a response is not stored, beside those of
@@ -69,6 +74,9 @@ type fill struct {
 	born      uint64
 	version   uint64
 	begun     time.Time
+	site      *site
+	elected   bool // it asks for all pages of its site
+	anonymous bool // see query
 
 	mark   *mark
 	ctx    context.Context //nolint:containedctx // the fill is the context's owner: it outlives any one request
@@ -76,13 +84,14 @@ type fill struct {
 
 	mu sync.Mutex // guards what follows; flights.mu is never taken under it
 
-	phase  phase
-	closed bool // no new readers
-	lost   bool // next has not returned although its context ended: see giveUp
-	users  int  // requests that want it and whose clients are there
-	timer  *time.Timer
-	infos  []info
-	head   head
+	phase      phase
+	closed     bool // no new readers
+	lost       bool // next has not returned although its context ended: see giveUp
+	superseded bool // see supersede
+	users      int  // requests that want it and whose clients are there
+	timer      *time.Timer
+	infos      []info
+	head       head
 
 	chunks   []chunk
 	first    int   // the number of chunks[0]
@@ -160,8 +169,10 @@ func newFill(q *query) *fill {
 		reqHeader: q.header.Clone(),
 		base:      q.base,
 		solo:      q.solo,
+		anonymous: q.anonymous,
 		detached:  q.detached,
 		begun:     time.Now(),
+		site:      q.cache.sites.of(q.primary),
 		users:     1, // whoever begins it
 		head:      head{length: -1},
 		limit:     q.cache.maxObject,
@@ -404,9 +415,30 @@ func (f *fill) giveUp(why *failure.Error) {
 	}
 	f.lost, f.closed, f.broken, f.err = true, true, true, why
 	f.wakeAll()
-	if f.base != nil {
-		f.cache.noteFailure(f.primary, why, time.Now())
+	if f.base != nil && why != errSuperseded {
+		f.cache.noteFailure(f, why, time.Now())
 	}
+}
+
+// supersede ends a refresh whose place a newer one takes. Those who wait for it
+// look again.
+func (f *fill) supersede() {
+	f.mu.Lock()
+	if f.phase == phaseDone || f.lost {
+		f.mu.Unlock()
+		return
+	}
+	f.superseded = true
+	f.mu.Unlock()
+	f.site.gaveUp()
+	f.cancel(errSuperseded)
+	f.giveUp(errSuperseded)
+}
+
+func (f *fill) wasSuperseded() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.superseded
 }
 
 func (f *fill) isLost() bool {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // flights are the fetches in flight, in one row per URL. A fill is in its row
@@ -57,6 +58,9 @@ type query struct {
 	detached bool
 	// behind: nobody waits for it. Any fill in flight will do.
 	behind bool
+	// anonymous: the request says neither who its client is nor that nothing is
+	// to be stored, so what comes back speaks for the URL.
+	anonymous bool
 }
 
 // place is what a request gets in a row: one of its fields is set, or none where
@@ -67,6 +71,14 @@ type place struct {
 	// late is a response that is there by now, whether the store shows it yet or
 	// not: the request decides anew.
 	late *object
+	// held: the stale copy is to answer at once, for err or, where that is nil,
+	// since the refresh in flight is slow.
+	held bool
+	err  *failure.Error
+	// behind: what is led is not to be waited for.
+	behind bool
+	// hung is the refresh whose place it takes; nil = none.
+	hung *fill
 }
 
 // enter makes the request a follower of a fill in flight or the leader of one
@@ -92,9 +104,6 @@ func (s *Store) enter(q *query) place {
 			return place{lead: s.begin(rw, q)}
 		}
 	}
-	if rw != nil && q.behind && slices.ContainsFunc(rw.fills, func(f *fill) bool { return s.refreshes(rw, f, q) }) {
-		return place{}
-	}
 	if rw != nil && !q.alone {
 		for _, f := range slices.Backward(rw.fills) {
 			if o := s.complete(f, q); o != nil {
@@ -102,7 +111,28 @@ func (s *Store) enter(q *query) place {
 			}
 		}
 	}
-	if rw != nil && !q.fresh && !q.alone && !q.behind {
+	var v verdictOn
+	var hung *fill
+	apart := q.alone
+	if q.detached {
+		// Before the election's vote is taken.
+		if at, _ := s.find([]byte(q.primary), q.header); !q.alone && at.object != nil && newer(at.object, q.seen) {
+			return place{late: at.object}
+		}
+		in := s.refreshing(rw, q)
+		v = q.cache.consider(q.base, in, time.Now())
+		switch {
+		case v.ruling == hold:
+			return place{held: true, err: v.err}
+		case v.ruling == join && q.behind:
+			return place{}
+		case v.ruling == attempt && in.n > 1:
+			hung = in.last // the oldest is given the time that it takes
+		}
+		apart = q.alone || v.ruling == attempt && in.n > 0
+		q.fresh = q.fresh && in.n < 2
+	}
+	if rw != nil && !q.fresh && !apart && !q.behind {
 		for _, f := range slices.Backward(rw.fills) {
 			if rd := s.join(rw, f, q); rd != nil {
 				return place{follow: rd}
@@ -116,7 +146,9 @@ func (s *Store) enter(q *query) place {
 		rw = &row{names: q.names}
 		fl.rows[q.primary] = rw
 	}
-	return place{lead: s.begin(rw, q)}
+	f := s.begin(rw, q)
+	f.elected = v.elected
+	return place{lead: f, behind: v.behind, hung: hung}
 }
 
 // begin puts a new fill into the row. flights.mu is held.
@@ -142,6 +174,48 @@ func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
 		return !f.closed && f.object != nil && newer(f.object, q.seen)
 	}
 	return !f.lost && (f.phase == phaseWaiting || !f.closed)
+}
+
+// refreshing are the refreshes in flight of what q is about. flights.mu is held.
+func (s *Store) refreshing(rw *row, q *query) (in flying) {
+	if rw == nil {
+		return in
+	}
+	for _, f := range rw.fills {
+		if !s.refreshes(rw, f, q) {
+			continue
+		}
+		if in.n++; in.oldest.IsZero() || f.begun.Before(in.oldest) {
+			in.oldest = f.begun
+		}
+		if in.last == nil || !f.begun.Before(in.newest) {
+			in.newest, in.last = f.begun, f
+		}
+	}
+	return in
+}
+
+// supersede ends the refreshes that f, which brought o, has overtaken.
+func (s *Store) supersede(f *fill, o *object) {
+	for _, old := range s.overtaken(f, o) {
+		old.supersede()
+	}
+}
+
+func (s *Store) overtaken(f *fill, o *object) (old []*fill) {
+	fl := &s.flights
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	rw := fl.rows[f.primary]
+	if rw == nil || len(rw.fills) == 1 {
+		return nil
+	}
+	for _, other := range rw.fills {
+		if other.detached && other.cache == f.cache && other.version < f.version && sameVariant(o.vary, f.reqHeader, other.reqHeader) {
+			old = append(old, other)
+		}
+	}
+	return old
 }
 
 // complete is the object of a fill that has ended and is being published, if it

@@ -45,6 +45,7 @@ func (t *task) follow(rd *reader, p plan) bool {
 			t.fail(p.colour(sharedFailure(v.err, rd.f)))
 			return true
 		case v.phase != phaseWaiting:
+			t.alone = !v.head.store && v.head.failure == nil && v.err == nil // nobody's but the leader's: the next one's would be, too
 			return false
 		}
 		select {

@@ -13,7 +13,6 @@ import (
 // another one's headers are known.
 const (
 	maxRemembered = 8192
-	markerLife    = 30 * time.Second
 )
 
 // memory remembers something about keys for a while. The zero memory is
@@ -76,55 +75,56 @@ func (m *memory[V]) forget(key string) {
 	delete(m.items, id)
 }
 
+// putMarker notes that the URL's responses are of no use to those who wait.
+func (c *Cache) putMarker(primary, reason string) {
+	if c.cfg.HitForMiss > 0 {
+		now := time.Now()
+		c.markers.put(primary, reason, now, now.Add(c.cfg.HitForMiss))
+	}
+}
+
 // lastFailure is what a refresh failed with, when, and how often in a row it
-// did. told: the failure itself says until when.
+// did. until is from when on the page may be tried again whatever is known; told:
+// the failure itself says so. slow: it took longer than anybody is to wait.
 type lastFailure struct {
 	err   *failure.Error
 	at    time.Time
+	until time.Time
 	times int
 	told  bool
+	slow  bool
 }
 
-// noteFailure makes stale content answer without another attempt for a while:
-// RetryStale doubling with every failure, or what the failure says. What was
-// refused without an attempt costs nothing to ask for again, and what was the
-// request's own failure says nothing of the next one.
-func (c *Cache) noteFailure(key string, e *failure.Error, now time.Time) {
-	if c.cfg.RetryStale == 0 || !attempted(e) || !e.Cause.Row().Share {
+// pauseFactor times RetryStale is the pause after a page's first failure.
+const pauseFactor = 8
+
+// noteFailure makes the stale copy of a page answer for a while without another
+// attempt, unless the page is elected to ask for all of its origin: the pause is
+// what the failure says, or a multiple of RetryStale, doubling. What was refused
+// without an attempt costs nothing to ask for again, and what was a visitor's own
+// failure says nothing of the next one.
+func (c *Cache) noteFailure(f *fill, e *failure.Error, now time.Time) {
+	if c.cfg.RetryStale == 0 || !attempted(e) || !e.Cause.Row().Share && !f.detached {
 		return
 	}
-	last, _ := c.failures.get(key, now)
+	last, _ := c.failures.get(f.primary, now)
 	times := min(last.times+1, 16)
-	pause := min(c.cfg.RetryStale<<(times-1), max(maxRetryStale, c.cfg.RetryStale))
+	pause := min(pauseFactor*c.cfg.RetryStale<<(times-1), max(maxRetryStale, c.cfg.RetryStale))
 	if e.RetryAfter > 0 {
 		pause = min(e.RetryAfter, maxRetryAfter)
 	}
-	c.failures.put(key, lastFailure{e, now, times, e.RetryAfter > 0}, now, now.Add(pause))
+	slow := c.cfg.StaleIfSlow
+	c.failures.put(f.primary, lastFailure{
+		err: e, at: now, until: now.Add(pause), times: times, told: e.RetryAfter > 0,
+		slow: slow > 0 && now.Sub(f.begun) >= slow,
+	}, now, now.Add(pause+maxRetryStale))
 }
 
 // noteSuccess is told of every fetch that succeeded, with the time at which it
-// was sent.
-func (c *Cache) noteSuccess(key string, sent time.Time) {
-	c.failures.forget(key)
-	if n := sent.UnixNano(); c.answered.Load() < n {
-		c.answered.Store(n) // two at once may leave the lesser: it is evidence all the same
-	}
-}
-
-// recentFailure is what keeps a refresh from being attempted now. If the origin
-// has answered any other fetch that was sent after the failure, it is worth
-// asking again: then the pause is RetryStale and no more, so that all pages heal
-// soon after the first one.
-func (c *Cache) recentFailure(key string, now time.Time) *failure.Error {
-	last, current := c.failures.get(key, now)
-	if !current {
-		return nil
-	}
-	healed := c.answered.Load() > last.at.UnixNano()
-	if healed && !last.told && now.Sub(last.at) >= c.cfg.RetryStale {
-		return nil
-	}
-	return last.err
+// was sent: evidence for all pages of its origin.
+func (c *Cache) noteSuccess(f *fill, sent, now time.Time) {
+	c.failures.forget(f.primary)
+	f.site.answer(sent, now)
 }
 
 // attempted tells a failure of an attempt from a refusal to make one. The

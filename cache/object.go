@@ -24,7 +24,8 @@ type object struct {
 	fields  []field     // header once more, quick to walk
 	size    int64
 	body    [][]byte
-	trailer http.Header // nil = none
+	trailer http.Header   // nil = none
+	took    time.Duration // the fetch that brought it
 	resp    semantics.Response
 	vary    []string // names of the Vary field
 	variant []byte   // what the request had under these names
@@ -58,6 +59,7 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 		body:    body,
 		size:    size,
 		trailer: trailer,
+		took:    time.Since(f.begun),
 		resp:    resp,
 	}
 	o.vary, _ = semantics.VaryNames(header)

@@ -20,12 +20,12 @@ type refresh struct {
 // refreshFirst awaits a refresh of a stale object: until it is complete, takes
 // too long, or fails. It is false if it was of no use.
 func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.Time) bool {
-	if e := t.c.recentFailure(t.primary, now); e != nil {
-		t.stale(o, failure.StaleNoAttempt, e, 0, e.Cause.String(), now)
-		return true
-	}
 	p := plan{fwd: orStale(d.Fwd), base: o, fallback: o}
 	if t.solo(now) && t.c.cfg.StaleIfSlow == 0 && t.r.Method == http.MethodGet && len(t.r.Header["Range"]) == 0 {
+		if v := t.c.consider(o, flying{}, now); v.ruling == hold {
+			t.held(o, v.err, now)
+			return true
+		}
 		return t.fetch(at, now, p) // its answer may be for nobody else
 	}
 	q := t.detachedQuery(at, o, now)
@@ -35,7 +35,17 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 		q.solo = t.alone || t.q.NoStore || t.identified()
 	}
 	place := t.c.store.enter(&q)
+	if place.hung != nil {
+		place.hung.supersede()
+	}
 	switch {
+	case place.held:
+		t.held(o, place.err, now)
+		return true
+	case place.lead != nil && place.behind:
+		t.startBehind(place.lead)
+		t.held(o, nil, now)
+		return true
 	case place.lead != nil:
 		rd := place.lead.firstReader(true)
 		if !t.startRefresh(place.lead) {
@@ -50,12 +60,35 @@ func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.
 	return false
 }
 
-// refreshBehind starts a refresh that nobody waits for, unless there is one.
-func (t *task) refreshBehind(o *object, at found, now time.Time) {
+// held answers from the stale object at once: for a failure a moment ago or,
+// without one, since the origin is slow.
+func (t *task) held(o *object, e *failure.Error, now time.Time) {
+	if e != nil {
+		t.stale(o, failure.StaleNoAttempt, e, 0, e.Cause.String(), now)
+		return
+	}
+	t.staleAtOnce(o, now)
+}
+
+// refreshBehind starts a refresh that nobody waits for, unless there is one. The
+// error is the failure for which it does not.
+func (t *task) refreshBehind(o *object, at found, now time.Time) *failure.Error {
 	q := t.detachedQuery(at, o, now)
 	q.behind, q.letOut = true, false
-	if place := t.c.store.enter(&q); place.lead != nil {
+	place := t.c.store.enter(&q)
+	if place.hung != nil {
+		place.hung.supersede()
+	}
+	if place.lead != nil {
 		t.startRefresh(place.lead)
+	}
+	return place.err
+}
+
+// startBehind starts a refresh that was to be waited for, and is not.
+func (t *task) startBehind(f *fill) {
+	if t.startRefresh(f) {
+		f.userLeft()
 	}
 }
 
@@ -76,6 +109,7 @@ func (t *task) startRefresh(f *fill) bool {
 		f.refuse()
 		return false
 	}
+	f.site.began()
 	next, r := t.next, t.r
 	if t.c.cfg.Refresh != nil {
 		next, r = t.c.cfg.Refresh, outermost(r)
@@ -200,6 +234,9 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 	defer rd.leave()
 	t.event.FillID = rd.f.id
 	slow := timer(t.c.cfg.StaleIfSlow)
+	if patience := t.c.cfg.StaleIfSlow; patience > 0 { // of all who wait, from when it began
+		slow.Reset(max(patience-time.Since(rd.f.begun), 0))
+	}
 	defer slow.Stop()
 	limit := timer(t.c.cfg.FollowerWait)
 	defer limit.Stop()
@@ -210,6 +247,8 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 	for {
 		v := rd.view(t.r.Header, t.q, solo)
 		switch {
+		case v.err == errSuperseded:
+			return false
 		case v.lost:
 			return t.refreshFailed(rd, v, v.err, o, p, own)
 		case v.phase != phaseWaiting && v.head.failure != nil:
@@ -233,6 +272,9 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 			t.gone()
 			return true
 		case <-slow.C:
+			if own && rd.f.solo { // it ends with this request, so others would wait in vain, too
+				t.c.noteFailure(rd.f, errSlow, time.Now())
+			}
 			t.stale(o, failure.StaleOnSlow, nil, 0, failure.StaleOnSlow.String(), time.Now())
 			return true
 		case <-limit.C:

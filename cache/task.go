@@ -64,11 +64,10 @@ func (t *task) step(at found, now time.Time) bool {
 		t.hit(t.w, t.r, o, now)
 		return true
 	case d.Verdict == semantics.StaleWhileRevalidate:
-		if e := t.c.recentFailure(t.primary, now); e != nil {
+		if e := t.refreshBehind(o, at, now); e != nil {
 			t.stale(o, failure.StaleNoAttempt, e, 0, e.Cause.String(), now)
 			return true
 		}
-		t.refreshBehind(o, at, now)
 		t.stale(o, failure.StaleRefreshing, nil, 0, "refreshing", now)
 		return true
 	case t.q.OnlyIfCached:
@@ -160,17 +159,18 @@ func (t *task) itsOwn(at found, now time.Time) bool {
 // query is what the request asks of its URL's row.
 func (t *task) query(at found, now time.Time) query {
 	return query{
-		cache:   t.c,
-		primary: t.primary,
-		header:  t.r.Header,
-		parsed:  t.q,
-		seen:    at.object,
-		names:   at.names,
-		solo:    t.solo(now),
-		alone:   t.alone,
-		fresh:   t.q.NoCache || t.q.MaxAge == 0,
-		letOut:  t.waited == 1,
-		ctx:     t.r.Context(),
+		cache:     t.c,
+		primary:   t.primary,
+		header:    t.r.Header,
+		parsed:    t.q,
+		seen:      at.object,
+		names:     at.names,
+		solo:      t.solo(now),
+		anonymous: !t.q.NoStore && !t.identified(),
+		alone:     t.alone,
+		fresh:     t.q.NoCache || t.q.MaxAge == 0,
+		letOut:    t.waited == 1,
+		ctx:       t.r.Context(),
 	}
 }
 
@@ -211,6 +211,14 @@ func (t *task) stale(o *object, rung failure.Rung, e *failure.Error, fwdStatus i
 		s.Fwd, s.FwdStatus = "stale", fwdStatus
 	}
 	t.event.Rung, t.event.Failure, t.event.Fwd, t.event.FwdStatus, t.event.Detail = rung, e, s.Fwd, s.FwdStatus, detail
+	t.object(o, s, Stale, now)
+}
+
+// staleAtOnce answers from a stale object since the refresh in flight, or the
+// one before, is slower than anybody is to wait.
+func (t *task) staleAtOnce(o *object, now time.Time) {
+	s := semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Detail: failure.StaleOnSlow.String()}
+	t.event.Rung, t.event.Detail = failure.StaleOnSlow, s.Detail
 	t.object(o, s, Stale, now)
 }
 

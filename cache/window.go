@@ -14,8 +14,7 @@ func (f *fill) toWindow(reason string) {
 	f.windowed, f.closed = true, true
 	f.head.store, f.head.share, f.head.reason = false, false, reason
 	if reason == reasonTooLarge && !f.solo {
-		now := time.Now()
-		f.cache.markers.put(f.primary, reason, now, now.Add(markerLife))
+		f.cache.putMarker(f.primary, reason)
 	}
 	f.trim()
 	f.wakeAll()
