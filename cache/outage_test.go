@@ -187,7 +187,7 @@ func TestOutage(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}},
 	} {
-		for _, long := range []time.Duration{6 * time.Second, 70 * time.Second} {
+		for _, long := range []time.Duration{6 * time.Second, 35 * time.Second} {
 			t.Run(fmt.Sprint(tt.name, " ", long), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWard(t, Config{StaleIfSlow: 500 * time.Millisecond})
