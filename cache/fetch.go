@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -225,7 +224,7 @@ func (x *fetch) settle() verdict {
 	case x.w.mode == modeFill:
 		trailer = x.w.trailer()
 		if hd.store {
-			o = newObject(f, hd.status, maps.Clone(hd.shared), f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp)
+			o = newObject(f, hd.status, hd.shared, f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp)
 		}
 	}
 	store := o != nil && hd.store && !f.cache.store.gen.invalidated(f.primary, f.born)
@@ -325,13 +324,13 @@ func (x *fetch) verdict() verdict {
 // known together with the object.
 func (x *fetch) confirm(now time.Time) (*object, head) {
 	f, base := x.f, x.f.base
-	updated := semantics.Update(base.header, x.confirmed, now)
+	updated := semantics.Update(base.header(), x.confirmed, now)
 	opts := f.cache.options
 	hd := head{status: http.StatusNotModified, header: x.confirmed, length: -1}
 	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, base.status, updated, opts)
 	hd.resp = semantics.Analyze(updated, base.status, x.sent, now, opts)
 	hd.shared = semantics.Sanitize(updated, f.cache.cfg.Name)
-	o := newObject(f, base.status, maps.Clone(hd.shared), base.body, base.size, base.trailer, hd.resp)
+	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp)
 	if base.used != nil && o.used != nil {
 		o.used = base.used
 	}

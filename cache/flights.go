@@ -33,6 +33,15 @@ func (fl *flights) has(primary string) bool {
 	return fl.rows[primary] != nil
 }
 
+func (fl *flights) count() (n int) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, rw := range fl.rows {
+		n += len(rw.fills)
+	}
+	return n
+}
+
 // query is what a request asks of a URL's row.
 type query struct {
 	cache   *Cache

@@ -20,8 +20,7 @@ type object struct {
 	checked atomic.Uint64
 
 	status  int
-	header  http.Header // without Age and our Cache-Status; values clipped
-	fields  []field     // header once more, quick to walk
+	fields  []field // without Age and our Cache-Status; Cache-Status is the last
 	size    int64
 	body    [][]byte
 	trailer http.Header   // nil = none
@@ -47,15 +46,14 @@ type memo struct {
 	hitStatus []string // Cache-Status of a plain hit, with the members that were stored
 }
 
-// newObject makes the object of a complete response. header must be the
-// object's to keep.
+// newObject makes the object of a complete response. header's values must not
+// be changed any more.
 func newObject(f *fill, status int, header http.Header, body [][]byte, size int64, trailer http.Header, resp semantics.Response) *object {
 	o := &object{
 		primary: f.primary,
 		version: f.version,
 		born:    f.born,
 		status:  status,
-		header:  header,
 		body:    body,
 		size:    size,
 		trailer: trailer,
@@ -70,27 +68,99 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 	}
 	o.checked.Store(f.born)
 	// The length is known now. With trailers the body must go out chunked.
+	var length []string
 	if bodyAllowed(status) && len(trailer) == 0 {
-		header["Content-Length"] = []string{strconv.FormatInt(size, 10)}
-	} else {
-		delete(header, "Content-Length")
+		length = []string{strconv.FormatInt(size, 10)}
 	}
-	o.fields = make([]field, 0, len(header))
-	for name, values := range header {
-		if name != "Cache-Status" && name != "Age" {
-			o.fields = append(o.fields, field{name, slices.Clip(values)})
-		}
-	}
+	o.fields = fieldsOf(header, length)
 	return o
 }
 
+func fieldsOf(header http.Header, length []string) []field {
+	n := len(header)
+	for _, name := range [...]string{"Age", "Content-Length"} {
+		if _, ok := header[name]; ok {
+			n--
+		}
+	}
+	if length != nil {
+		n++
+	}
+	fields := make([]field, 0, n)
+	for name, values := range header {
+		switch name {
+		case "Age", "Content-Length", "Cache-Status":
+		default:
+			fields = append(fields, field{name, slices.Clip(values)})
+		}
+	}
+	if length != nil {
+		fields = append(fields, field{"Content-Length", length})
+	}
+	if values, ok := header["Cache-Status"]; ok {
+		fields = append(fields, field{"Cache-Status", slices.Clip(values)})
+	}
+	return fields
+}
+
+// plain are the fields that are sent as they are stored.
+func (o *object) plain() []field {
+	if n := len(o.fields) - 1; n >= 0 && o.fields[n].name == "Cache-Status" {
+		return o.fields[:n]
+	}
+	return o.fields
+}
+
+// values are those of one field. A map of the fields would take as much memory
+// as the whole rest of a small object.
+func (o *object) values(name string) []string {
+	for _, f := range o.fields {
+		if f.name == name {
+			return f.values
+		}
+	}
+	return nil
+}
+
+// header makes a map of the fields.
+func (o *object) header() http.Header {
+	h := make(http.Header, len(o.fields)+2)
+	for _, f := range o.fields {
+		h[f.name] = f.values
+	}
+	return h
+}
+
+// selecting makes a map of the fields by which conditions and ranges are
+// evaluated.
+func (o *object) selecting() http.Header {
+	h := make(http.Header, 4)
+	for _, name := range [...]string{"Etag", "Last-Modified", "Date", "Content-Encoding"} {
+		if values := o.values(name); values != nil {
+			h[name] = values
+		}
+	}
+	return h
+}
+
+// What a field and a value take beside their bytes.
+const (
+	fieldOverhead = 40
+	valueOverhead = 20
+	// variantOverhead is for the names of Vary and the note of the last use.
+	variantOverhead = 64
+)
+
 // cost is what the object is charged in the store.
 func (o *object) cost() int64 {
-	n := o.size + int64(len(o.primary)+len(o.key)+len(o.variant)) + recordOverhead
-	for name, values := range o.header {
-		n += int64(len(name)) + 40
-		for _, v := range values {
-			n += int64(len(v)) + 16
+	n := o.size + int64(len(o.primary)+len(o.variant)) + recordOverhead
+	if len(o.vary) > 0 {
+		n += int64(len(o.key)) + variantOverhead
+	}
+	for _, f := range o.fields {
+		n += int64(len(f.name)) + fieldOverhead
+		for _, v := range f.values {
+			n += int64(len(v)) + valueOverhead
 		}
 	}
 	return n

@@ -53,7 +53,7 @@ func (o *object) memoAt(c *Cache, now time.Time) *memo {
 // statusOf is Cache-Status with the members that were stored and then ours.
 func (c *Cache) statusOf(o *object, s semantics.CacheStatus) []string {
 	s.Name = c.cfg.Name
-	stored := o.header["Cache-Status"]
+	stored := o.values("Cache-Status")
 	return append(slices.Clip(stored), string(s.Append(nil)))
 }
 
@@ -78,7 +78,7 @@ type sent struct {
 // assigned as it is stored.
 func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status []string) sent {
 	out := w.Header()
-	for _, f := range o.fields {
+	for _, f := range o.plain() {
 		set(out, f.name, f.values)
 	}
 	set(out, "Cache-Status", status)
@@ -86,7 +86,12 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 
 	s := sent{status: o.status}
 	var part selection
-	switch s.condition = semantics.Conditional(r.Method, r.Header, o.status, o.header, o.resp.Received); s.condition {
+	var header http.Header
+	if semantics.HasConditions(r.Header) {
+		header = o.selecting()
+		s.condition = semantics.Conditional(r.Method, r.Header, o.status, header, o.resp.Received)
+	}
+	switch s.condition {
 	case semantics.NotModified:
 		s.status = http.StatusNotModified
 		withoutBody(out)
@@ -95,7 +100,7 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 		refused(out)
 	default:
 		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 {
-			part = selectRanges(r, o.status, o.header, o.size)
+			part = selectRanges(r, o.status, header, o.size)
 			part.fields(out)
 			s.status = part.status(o.status)
 		}

@@ -32,7 +32,8 @@ type shelf struct {
 	limit    int64 // of all entries' costs
 	maxEntry int64 // of one entry's cost
 
-	evicted, rejected atomic.Uint64
+	evicted, expired, rejected atomic.Uint64
+	objects                    atomic.Int64 // the records that have one
 
 	// gate keeps calls away from a cache that is being closed: ristretto panics
 	// when Get or Set race with Close.
@@ -58,13 +59,31 @@ func newShelf(limit int64) (*shelf, error) {
 			return maphash.Bytes(one, key), maphash.Bytes(two, key) | 1 // a conflict hash of 0 is not compared
 		},
 		// On ristretto's goroutine, where waiting for it would deadlock: count only.
-		OnEvict: func(*ristretto.Item[*record]) { s.evicted.Add(1) },
+		// A value may be nil where there was none.
+		OnEvict: func(it *ristretto.Item[*record]) {
+			if it.Value == nil {
+				return
+			}
+			s.evicted.Add(1)
+			if !it.Expiration.IsZero() { // known only where that is why
+				s.expired.Add(1)
+			}
+		},
+		OnExit: func(rec *record) { s.count(rec, -1) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.cache = c
 	return s, nil
+}
+
+// count notes that rec was handed to ristretto, or given back by it: replaced,
+// removed, evicted or not admitted.
+func (s *shelf) count(rec *record, n int64) {
+	if rec != nil && rec.object != nil {
+		s.objects.Add(n)
+	}
 }
 
 // get returns the record with exactly this key. It does not keep key.
@@ -150,6 +169,7 @@ func (s *shelf) set(e entry) putResult {
 			s.cache.Wait()
 		}
 	}
+	s.count(e.rec, 1)
 	if s.cache.SetWithTTL(key, e.rec, e.rec.cost, ttl) {
 		return putStored
 	}
@@ -158,6 +178,7 @@ func (s *shelf) set(e entry) putResult {
 	if s.cache.SetWithTTL(key, e.rec, e.rec.cost, ttl) {
 		return putStored
 	}
+	s.count(e.rec, -1)
 	s.rejected.Add(1)
 	return putRejected
 }

@@ -59,7 +59,7 @@ func (c *Cache) Snapshot(w io.Writer) error {
 		e := snapshotEntry{
 			primary: o.primary, vary: o.vary, variant: o.variant, status: o.status,
 			initialAge: o.resp.InitialAge, held: now.Sub(o.resp.Received), idle: idle[o],
-			header: o.header, trailer: o.trailer,
+			header: o.header(), trailer: o.trailer,
 		}
 		if fields = e.append(fields[:0]); len(fields) > maxSnapshotFields {
 			continue

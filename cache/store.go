@@ -36,12 +36,19 @@ type Store struct {
 
 // StoreStats is a snapshot of a store's counters.
 type StoreStats struct {
+	// Entries is the number of stored responses, each variant of a URL counted.
+	Entries int64
 	// EntryBytes is what the entries cost now, EntryLimit what they may.
 	EntryBytes, EntryLimit int64
 	// FillBytes is what fills in flight hold now, FillLimit what they may.
 	FillBytes, FillLimit int64
-	// Evicted counts the entries that made room for others or expired.
-	Evicted uint64
+	// Fills is the number of fetches in flight, those included whose response is
+	// about to become visible.
+	Fills int
+	// Evicted counts the entries that made room for others or expired, Expired
+	// those that expired. The index of a URL whose responses vary is an entry,
+	// too, here and in EntryBytes.
+	Evicted, Expired uint64
 	// Rejected counts the responses that were not admitted: what was there is
 	// asked for more often.
 	Rejected uint64
@@ -77,11 +84,14 @@ func (s *Store) Close() {
 // Stats returns the counters as they are now.
 func (s *Store) Stats() StoreStats {
 	return StoreStats{
+		Entries:    max(s.shelf.objects.Load(), 0),
 		EntryBytes: s.shelf.used(),
 		EntryLimit: s.shelf.limit,
 		FillBytes:  s.budget.used.Load(),
 		FillLimit:  s.budget.limit,
+		Fills:      s.flights.count(),
 		Evicted:    s.shelf.evicted.Load(),
+		Expired:    s.shelf.expired.Load(),
 		Rejected:   s.shelf.rejected.Load(),
 	}
 }
