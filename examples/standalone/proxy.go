@@ -86,7 +86,7 @@ func (p *proxy) open(ctx context.Context) error {
 	if p.admin, err = open(ctx, "admin", p.cfg.admin); err != nil {
 		return err
 	}
-	endpoints, t := endpointsOf(p.cfg.backends), tuning{}
+	endpoints, t := endpointsOf(p.cfg.backends), siteTuning(p.cfg)
 	if p.cfg.demo {
 		if p.demo, err = openDemo(ctx, p.cfg.control, p.public.url()); err != nil {
 			return err

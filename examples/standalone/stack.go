@@ -36,12 +36,41 @@ type namedBreaker struct {
 // flags.
 type tuning struct {
 	breaker      breaker.Config
+	health       backend.Health // but its path
+	retries      int
 	connect      time.Duration
 	staleIfSlow  time.Duration
 	retryStale   time.Duration
 	brand        string
 	message      string
 	intercept5xx bool
+}
+
+// siteTuning is for a site in earnest: visitors wait half a second for a refresh at
+// most, and within two seconds after the site is well again its pages are fresh.
+//
+// The cache asks an origin in trouble once a second. So the breaker and the check
+// may not keep it away for longer than that: the breaker tries again after a
+// second, and one good check is enough, of which there are two a second. A trial
+// has the time that the site is given for an answer: a slow site would otherwise
+// be cut off for good. A lone endpoint gets one retry, which is for a connection
+// that was just being closed; more would only add to its trouble.
+func siteTuning(cfg config) tuning {
+	t := tuning{
+		breaker: breaker.Config{OpenFor: time.Second, TrialTimeout: cfg.firstByte + 5*time.Second},
+		health: backend.Health{
+			Interval: 500 * time.Millisecond,
+			Timeout:  time.Second,
+			Rise:     1,
+			Fall:     3,
+		},
+		staleIfSlow: 500 * time.Millisecond,
+		retryStale:  time.Second,
+	}
+	if len(cfg.backends) == 1 {
+		t.retries = 1
+	}
+	return t
 }
 
 // newStack puts the parts in line, outside in:
@@ -118,9 +147,11 @@ func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint
 		BetweenBytes: cfg.betweenBytes,
 		UntilHeaders: untilHeaders(cfg.firstByte),
 		PreserveHost: preserveHost(endpoints),
-		Health:       backend.Health{Path: cfg.health},
+		Retries:      t.retries,
+		Health:       t.health,
 		Observe:      obs.Backend,
 	}
+	c.Health.Path = cfg.health
 	if len(s.breakers) > 1 {
 		c.NewGate = func(endpoint string) backend.Gate {
 			for _, b := range s.breakers {
