@@ -23,6 +23,7 @@ type Cache struct {
 	options   semantics.Options
 	maxObject int64
 
+	keyer    keyer
 	failures *memory[lastFailure]
 	sites    sites
 	markers  *memory[string] // URLs that are not collapsed, and why
@@ -54,6 +55,7 @@ func New(cfg Config) (*Cache, error) {
 			StaleIfError:         cfg.StaleIfError,
 			Self:                 cfg.Name,
 		},
+		keyer:    newKeyer(&cfg),
 		failures: newMemory[lastFailure](),
 		markers:  newMemory[string](),
 		sites:    sites{items: make(map[string]*site)},

@@ -73,6 +73,9 @@ type Config struct {
 	// requests with Authorization.
 	IdentityCookies []string
 
+	// Key says what of a request is part of the key. The zero Key: the URL as it
+	// came.
+	Key Key
 	// Scheme tells the scheme of a request, "http" or "https", which is part of
 	// the key. nil = https if the connection is TLS. It must trust forwarded
 	// fields of trusted peers only.
@@ -132,6 +135,7 @@ func (cfg Config) resolve() (Config, error) {
 	if strings.ContainsRune(cfg.Namespace, 0) {
 		errs = append(errs, fmt.Errorf("cache: Config.Namespace is %q: must not contain a NUL", cfg.Namespace))
 	}
+	errs = append(errs, cfg.Key.check())
 	for _, name := range cfg.IdentityCookies {
 		if !isToken(name) {
 			errs = append(errs, fmt.Errorf("cache: Config.IdentityCookies has %q: must be a cookie name (RFC 6265 section 4.1.1)", name))

@@ -16,6 +16,9 @@ const (
 	// FillDone is one fetch, told when it ended: shared by any number of
 	// requests, which carry its FillID.
 	FillDone
+	// Purged is one [Cache.Purge] that was made. Detail says of what: url, prefix,
+	// host, tag or all.
+	Purged
 )
 
 // String returns the kind's name, for instance "served".
@@ -25,6 +28,8 @@ func (k EventKind) String() string {
 		return "served"
 	case FillDone:
 		return "fill_done"
+	case Purged:
+		return "purged"
 	}
 	return "event(?)"
 }
@@ -83,6 +88,8 @@ type Event struct {
 	TTL time.Duration
 	// Duration is how long the request or the fill took.
 	Duration time.Duration
+	// Soft: the purge made stale, and no more.
+	Soft bool
 	// Failure is what failed, mended or not; nil = nothing.
 	Failure *failure.Error
 }

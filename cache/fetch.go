@@ -179,6 +179,7 @@ func (x *fetch) complete(hd *head) {
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)
 	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.f.cache.options)
+	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, nil)
 }
 
 // sameTag tells whether a 304 is about what was to be validated (RFC 9111
@@ -224,10 +225,10 @@ func (x *fetch) settle() verdict {
 	case x.w.mode == modeFill:
 		trailer = x.w.trailer()
 		if hd.store {
-			o = newObject(f, hd.status, hd.shared, f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp)
+			o = newObject(f, hd.status, hd.shared, f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp, hd.tags)
 		}
 	}
-	store := o != nil && hd.store && !f.cache.store.gen.invalidated(f.primary, f.born)
+	store := o != nil && hd.store && f.cache.store.valid(o)
 	if o != nil && hd.store && !store {
 		hd.reason = reasonInvalidated
 	}
@@ -330,7 +331,8 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, base.status, updated, opts)
 	hd.resp = semantics.Analyze(updated, base.status, x.sent, now, opts)
 	hd.shared = semantics.Sanitize(updated, f.cache.cfg.Name)
-	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp)
+	hd.tags = f.cache.store.gen.newTags(f.primary, updated, nil)
+	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	if base.used != nil && o.used != nil {
 		o.used = base.used
 	}
@@ -365,7 +367,7 @@ func (x *fetch) withdraw(hd *head) {
 	}
 	switch hd.reason {
 	case semantics.ReasonNoStore, semantics.ReasonPrivate, semantics.ReasonSetCookie, semantics.ReasonVary:
-		f.cache.store.gen.invalidate(f.primary)
+		f.cache.store.gen.purge(false, f.marks.ids[0])
 	}
 }
 

@@ -73,6 +73,7 @@ type fill struct {
 	detached  bool
 	born      uint64
 	version   uint64
+	marks     marks // but those of tags
 	begun     time.Time
 	site      *site
 	elected   bool // it asks for all pages of its site
@@ -133,6 +134,7 @@ type head struct {
 	store  bool
 	share  bool   // those of its variant who wait may have it, stored or not
 	reason string // why it is not stored
+	tags   *tags  // nil = none
 	// failure is the failure that was reported, or that a 5xx of an origin that
 	// reports nothing stands for; foreign tells the latter.
 	failure *failure.Error
@@ -173,6 +175,7 @@ func newFill(q *query) *fill {
 		detached:  q.detached,
 		begun:     time.Now(),
 		site:      q.cache.sites.of(q.primary),
+		marks:     q.cache.store.gen.marksOf(q.primary),
 		users:     1, // whoever begins it
 		head:      head{length: -1},
 		limit:     q.cache.maxObject,

@@ -17,6 +17,8 @@ import (
 type flights struct {
 	mu   sync.Mutex // guards rows and what is in them; taken before a fill's mu, never after
 	rows map[string]*row
+	// unlisted counts the rows whose keys are not those of their URLs, by these.
+	unlisted map[uint64]int
 }
 
 type row struct {
@@ -40,6 +42,22 @@ func (fl *flights) count() (n int) {
 		n += len(rw.fills)
 	}
 	return n
+}
+
+// countOf is how many fills are in flight for a key.
+func (fl *flights) countOf(primary string) int {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if rw := fl.rows[primary]; rw != nil {
+		return len(rw.fills)
+	}
+	return 0
+}
+
+func (fl *flights) hasUnlisted(url uint64) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.unlisted[url] > 0
 }
 
 // query is what a request asks of a URL's row.
@@ -163,6 +181,12 @@ func (s *Store) enter(q *query) place {
 // begin puts a new fill into the row. flights.mu is held.
 func (s *Store) begin(rw *row, q *query) *fill {
 	f := newFill(q)
+	if len(rw.fills) == 0 && f.primary != f.marks.url {
+		if s.flights.unlisted == nil {
+			s.flights.unlisted = make(map[uint64]int)
+		}
+		s.flights.unlisted[f.marks.ids[0]]++
+	}
 	rw.fills = append(rw.fills, f)
 	// After it is in the row: see Store.invalidate.
 	f.born = s.gen.seq.Load()
@@ -170,10 +194,14 @@ func (s *Store) begin(rw *row, q *query) *fill {
 	return f
 }
 
+// sound tells whether f is not older than a purge, soft or not, of what it
+// fetches. Tags that it may bring are looked at when they are known.
+func (s *Store) sound(f *fill) bool { return s.gen.standing(&f.marks, f.born) == sound }
+
 // refreshes tells whether f is a refresh in flight of what q is about.
 // flights.mu is held.
 func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
-	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) || !sameVariant(rw.names, f.reqHeader, q.header) {
+	if f.cache != q.cache || !s.sound(f) || !sameVariant(rw.names, f.reqHeader, q.header) {
 		return false
 	}
 	f.mu.Lock()
@@ -231,12 +259,12 @@ func (s *Store) overtaken(f *fill, o *object) (old []*fill) {
 // is of the request's variant and newer than what that has seen.
 // flights.mu is held.
 func (s *Store) complete(f *fill, q *query) *object {
-	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) {
+	if f.cache != q.cache || !s.sound(f) {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil ||
+	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil || s.standing(f.object) != sound ||
 		!newer(f.object, q.seen) || !sameVariant(f.object.vary, f.reqHeader, q.header) {
 		return nil
 	}
@@ -248,7 +276,7 @@ func newer(o, than *object) bool { return than == nil || o.version > than.versio
 // join makes the request a reader of f if it may share what f brings, as far as
 // that is known yet. flights.mu is held.
 func (s *Store) join(rw *row, f *fill, q *query) *reader {
-	if f.cache != q.cache || s.gen.invalidated(f.primary, f.born) {
+	if f.cache != q.cache || !s.sound(f) {
 		return nil
 	}
 	f.mu.Lock()
@@ -286,6 +314,11 @@ func (fl *flights) leave(f *fill) {
 	rw.fills = slices.DeleteFunc(rw.fills, func(o *fill) bool { return o == f })
 	if len(rw.fills) == 0 {
 		delete(fl.rows, f.primary)
+		if url := f.marks.ids[0]; f.primary != f.marks.url {
+			if fl.unlisted[url]--; fl.unlisted[url] <= 0 {
+				delete(fl.unlisted, url)
+			}
+		}
 	}
 }
 

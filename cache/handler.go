@@ -27,25 +27,28 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	switch fwd := forwards(r); {
-	case fwd == fwdUntouched:
+	switch how := c.passes(r); {
+	case how.fwd == fwdUntouched:
 		h.untouched(r.Context(), w, r)
 		return
-	case fwd != "":
-		h.forward(r.Context(), w, r, forwarding{fwd: fwd, outcome: Bypass})
-		return
-	case c.closing.Load():
-		h.forward(r.Context(), w, r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
+	case how.fwd != "":
+		h.forward(r.Context(), w, r, how)
 		return
 	}
 
 	buf := c.keys.Get().(*[]byte)
-	key := semantics.AppendKey((*buf)[:0], c.cfg.Namespace, c.cfg.Scheme(r), r)
+	key, ok := c.keyer.append((*buf)[:0], r)
+	if !ok {
+		*buf = key
+		c.keys.Put(buf)
+		h.forward(r.Context(), w, r, keyless)
+		return
+	}
 	at, key := c.store.find(key, r.Header)
 	now := time.Now()
 	q := semantics.ParseRequest(r.Header)
 	if at.object != nil {
-		if d := semantics.Decide(q, &at.object.resp, now); d.Verdict == semantics.Fresh {
+		if d := at.judge(q, now); d.Verdict == semantics.Fresh {
 			*buf = key
 			c.keys.Put(buf)
 			h.hit(w, r, at.object, now)
@@ -64,6 +67,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 const fwdUntouched = "untouched"
+
+// passes tells whether a request passes the cache by, whatever its key; fwd is
+// "" if it does not.
+func (c *Cache) passes(r *http.Request) forwarding {
+	fwd := forwards(r)
+	if fwd == "" && c.closing.Load() {
+		return forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass}
+	}
+	return forwarding{fwd: fwd, outcome: Bypass}
+}
+
+// keyless is what becomes of a request that has no key.
+var keyless = forwarding{fwd: "bypass", detail: "key", outcome: Bypass}
 
 // forwards tells why a request is not for the cache at all, in the terms of RFC
 // 9211 section 2.2; "" if it is. What may become another protocol keeps the

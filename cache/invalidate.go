@@ -2,20 +2,34 @@ package cache
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
 )
 
 // invalidate does what RFC 9111 section 4.4 asks for after an unsafe request:
 // its URI, Location and Content-Location are no longer answered from the store,
-// nor from what is being fetched already.
+// nor from what is being fetched already. What shares a group with what was
+// stored there goes too, and so do the groups that the answer names (RFC 9875
+// sections 2.2 and 3); what shares another group with these stays.
 func (c *Cache) invalidate(r *http.Request, status int, h http.Header) {
 	if !semantics.Invalidates(r.Method, status) {
 		return
 	}
-	scheme := c.cfg.Scheme(r)
-	c.store.invalidate(string(semantics.AppendKey(nil, c.cfg.Namespace, scheme, r)))
-	for _, u := range semantics.InvalidatedURIs(r, scheme, h) {
-		c.store.invalidate(string(semantics.AppendURLKey(nil, c.cfg.Namespace, u)))
+	s := c.store
+	target := string(c.keyer.appendURL(nil, r))
+	urls := []string{target}
+	for _, u := range semantics.InvalidatedURIs(r, c.cfg.Scheme(r), h) {
+		urls = append(urls, string(c.keyer.AppendURL(nil, u)))
 	}
+	groups, more := semantics.Groups(h[semantics.CacheGroupInvalidation])
+	for _, url := range urls { // all of the target's origin, and all before any is purged
+		shared, over := s.groupsOf(url)
+		groups, more = append(groups, shared...), more || over
+	}
+	for _, url := range urls {
+		s.purgeURL(url, false)
+	}
+	slices.Sort(groups)
+	s.purgeGroups(target, slices.Compact(groups), more)
 }

@@ -43,6 +43,15 @@ func (m *memory[V]) get(key string, now time.Time) (v V, current bool) {
 	return it.value, now.Before(it.until)
 }
 
+// look is get for those who want to know until when.
+func (m *memory[V]) look(key string) (v V, until time.Time) {
+	id := maphash.String(m.seed, key)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it := m.items[id]
+	return it.value, it.until
+}
+
 func (m *memory[V]) put(key string, v V, now, until time.Time) {
 	id := maphash.String(m.seed, key)
 	m.mu.Lock()

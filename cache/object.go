@@ -16,8 +16,11 @@ type object struct {
 	primary string // the URL's key
 	key     string // primary, or the variant's
 	version uint64 // which send it came from
-	born    uint64 // the invalidation sequence when its request was sent
+	born    uint64 // the purge sequence when its request was sent
+	// checked is the sequence when it was last looked up what was purged, times
+	// two, plus one if it was softly. Once that, it stays so.
 	checked atomic.Uint64
+	tags    *tags // nil = none
 
 	status  int
 	fields  []field // without Age and our Cache-Status; Cache-Status is the last
@@ -48,7 +51,7 @@ type memo struct {
 
 // newObject makes the object of a complete response. header's values must not
 // be changed any more.
-func newObject(f *fill, status int, header http.Header, body [][]byte, size int64, trailer http.Header, resp semantics.Response) *object {
+func newObject(f *fill, status int, header http.Header, body [][]byte, size int64, trailer http.Header, resp semantics.Response, tags *tags) *object {
 	o := &object{
 		primary: f.primary,
 		version: f.version,
@@ -59,6 +62,7 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 		trailer: trailer,
 		took:    time.Since(f.begun),
 		resp:    resp,
+		tags:    tags,
 	}
 	o.vary, _ = semantics.VaryNames(header)
 	if len(o.vary) > 0 {
@@ -66,7 +70,7 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 		o.used = new(atomic.Int64)
 		o.used.Store(time.Now().Unix())
 	}
-	o.checked.Store(f.born)
+	o.checked.Store(f.born << 1)
 	// The length is known now. With trailers the body must go out chunked.
 	var length []string
 	if bodyAllowed(status) && len(trailer) == 0 {
@@ -153,7 +157,7 @@ const (
 
 // cost is what the object is charged in the store.
 func (o *object) cost() int64 {
-	n := o.size + int64(len(o.primary)+len(o.variant)) + recordOverhead
+	n := o.size + int64(len(o.primary)+len(o.variant)) + o.tags.cost() + recordOverhead
 	if len(o.vary) > 0 {
 		n += int64(len(o.key)) + variantOverhead
 	}

@@ -58,6 +58,13 @@ func (s *site) elect(now time.Time, every time.Duration) bool {
 	return true
 }
 
+// electable tells whether elect would.
+func (s *site) electable(now time.Time, every time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost < maxLost && now.Sub(s.probed) >= every
+}
+
 // again gives the right back that an attempt did not use: it was refused on the
 // way.
 func (s *site) again() {
@@ -223,6 +230,11 @@ type verdictOn struct {
 // consider decides about a refresh of o. It takes the election's one vote, so it
 // is asked where the refresh begins if it may.
 func (c *Cache) consider(o *object, in flying, now time.Time) verdictOn {
+	return c.weigh(o, in, now, (*site).elect)
+}
+
+// weigh is consider with another way to vote.
+func (c *Cache) weigh(o *object, in flying, now time.Time, vote func(*site, time.Time, time.Duration) bool) verdictOn {
 	last, _ := c.failures.get(o.primary, now)
 	if last.err != nil && now.Sub(last.until) >= maxRetryStale {
 		last = lastFailure{} // too old to say anything
@@ -241,7 +253,7 @@ func (c *Cache) consider(o *object, in flying, now time.Time) verdictOn {
 	v := verdictOn{ruling: t.rule(), err: last.err}
 	if v.ruling == elect {
 		switch {
-		case s.elect(now, c.cfg.RetryStale):
+		case vote(s, now, c.cfg.RetryStale):
 			v.ruling, v.elected = attempt, true
 		case c.cfg.StaleIfSlow == 0 && in.n > 0 && last.err == nil:
 			v.ruling = join // the operator wants them to wait

@@ -115,12 +115,14 @@ func (p *publisher) publish(batch []job) {
 			if rec := shelf.get([]byte(j.del.key)); rec != nil && rec.object == j.del {
 				shelf.del(rec)
 			}
-		case p.store.gen.invalidated(o.primary, o.born), j.onlyNew && p.taken(o):
+		case !p.store.valid(o), j.onlyNew && p.taken(o):
 			j.result = putSuperseded
 		case len(o.vary) == 0:
+			p.store.note(o, j.keep)
 			o.key = o.primary
 			objects.add(&record{key: o.key, version: o.version, cost: o.cost(), object: o}, j.keep, &j.result)
 		default:
+			p.store.note(o, j.keep)
 			rec, old := p.index(indexes, o, time.Now().Add(j.keep))
 			if rec == nil {
 				j.result = putSuperseded

@@ -120,6 +120,11 @@ func (f *fill) suits(h http.Header, q semantics.Request, solo bool) bool {
 	if !f.head.store || f.phase == phaseDone && (f.err != nil || f.object == nil) {
 		return false
 	}
+	// Its tags were not known when the request joined: it may have come after
+	// one of them was purged.
+	if f.cache.store.gen.purgedTags(f.head.tags, f.born) {
+		return false
+	}
 	resp, vary := f.head.resp, f.head.vary
 	if f.object != nil {
 		resp, vary = f.object.resp, f.object.vary

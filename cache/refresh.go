@@ -19,8 +19,8 @@ type refresh struct {
 
 // refreshFirst awaits a refresh of a stale object: until it is complete, takes
 // too long, or fails. It is false if it was of no use.
-func (t *task) refreshFirst(o *object, at found, d semantics.Decision, now time.Time) bool {
-	p := plan{fwd: orStale(d.Fwd), base: o, fallback: o}
+func (t *task) refreshFirst(o *object, at found, fwd string, now time.Time) bool {
+	p := plan{fwd: fwd, base: o, fallback: o}
 	if t.solo(now) && t.c.cfg.StaleIfSlow == 0 && t.r.Method == http.MethodGet && len(t.r.Header["Range"]) == 0 {
 		if v := t.c.consider(o, flying{}, now); v.ruling == hold {
 			t.held(o, v.err, now)

@@ -228,7 +228,7 @@ func (c *Cache) restoredObject(e *snapshotEntry, born uint64, now time.Time, dow
 		e.trailer = nil
 	}
 	f := &fill{cache: c, primary: e.primary, born: born}
-	o := newObject(f, e.status, e.header, e.body, e.size, e.trailer, resp)
+	o := newObject(f, e.status, e.header, e.body, e.size, e.trailer, resp, c.store.gen.newTags(e.primary, e.header, nil))
 	if !slices.Equal(o.vary, e.vary) {
 		return nil, 0 // it varies by something else now: what the request had of that is not known
 	}

@@ -57,8 +57,21 @@ func (c *Cache) statusOf(o *object, s semantics.CacheStatus) []string {
 	return append(slices.Clip(stored), string(s.Append(nil)))
 }
 
-// readable is a key as Cache-Status shows it: its parts, set apart by blanks.
-func readable(key string) string { return strings.ReplaceAll(key, "\x00/", " ") }
+// readable is a key as Cache-Status shows it: its parts, set apart by blanks. Of
+// fields it has the names only, since what they say may be a secret; "!" stands
+// before one that the request had not.
+func readable(key string) string {
+	parts := semantics.SplitKey(key)
+	out := []string{strings.ReplaceAll(parts.URL, "\x00/", " ")}
+	for _, f := range parts.Fields {
+		name, _, present := strings.Cut(f, ": ")
+		if !present {
+			name = "!" + name
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, " ")
+}
 
 // addStatus appends our member to what is there.
 func (c *Cache) addStatus(h http.Header, s semantics.CacheStatus) {

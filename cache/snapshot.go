@@ -122,5 +122,5 @@ func (o *object) idle(now time.Time) time.Duration {
 // where that is the same: a key that means something else by now would hand one
 // visitor's page to another.
 func (c *Cache) keyForm() string {
-	return "1"
+	return "1" + c.keyer.form
 }

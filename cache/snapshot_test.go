@@ -346,7 +346,7 @@ func TestSnapshotWritesWhatCanBeUsed(t *testing.T) {
 		v.make(h)
 	}
 	settled(t, c)
-	c.store.invalidate("\x00/http\x00/example.com\x00//plain?q=1")
+	c.store.purgeURL("\x00/http\x00/example.com\x00//plain?q=1", false)
 	index := c.store.shelf.get([]byte("\x00/http\x00/example.com\x00//vary"))
 	if index == nil || index.index == nil {
 		t.Fatal("no index")

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
 )
 
 // StoreConfig is the size of a [Store].
@@ -22,6 +25,9 @@ type Store struct {
 	budget  budget
 	gen     generations
 	flights flights
+	// unlisted has the URLs of which something is stored, or was, under another key
+	// than their own.
+	unlisted unlisted
 
 	// sends numbers the fetches in the order in which they were sent: the
 	// version of what they bring.
@@ -96,22 +102,32 @@ func (s *Store) Stats() StoreStats {
 	}
 }
 
-// valid tells whether o was not invalidated since its request was sent. It is
-// one atomic load where nothing was invalidated since it was last asked.
-func (s *Store) valid(o *object) bool {
-	seq := s.gen.seq.Load()
-	if o.checked.Load() == seq {
-		return true
+// standing tells what purges have made of o since its request was sent. It is
+// one comparison where nothing was purged since it was last asked.
+func (s *Store) standing(o *object) standing {
+	seq, checked := s.gen.seq.Load(), o.checked.Load()
+	if checked>>1 == seq {
+		return standing(checked & 1)
 	}
-	if s.gen.invalidated(o.primary, o.born) {
-		return false
+	m := s.gen.marksOf(o.primary)
+	if o.tags != nil {
+		m.tags = o.tags.ids
 	}
-	o.checked.Store(seq)
-	return true
+	st := s.gen.standing(&m, o.born)
+	if st == purged {
+		return purged
+	}
+	st = max(st, standing(checked&1))
+	o.checked.Store(seq<<1 | uint64(st))
+	return st
 }
 
-// invalidate makes what is stored or being fetched under the primary key
-// unusable (RFC 9111 section 4.4), whatever becomes of the fetches in flight.
+// valid tells whether o was not purged, unless softly.
+func (s *Store) valid(o *object) bool { return s.standing(o) != purged }
+
+// purgeURL makes all that is stored or being fetched for a URL, whose part of
+// the key is given, purged or stale (RFC 9111 section 4.4), whatever becomes of
+// the fetches in flight.
 //
 // Where nothing is stored nor in flight nothing is recorded, so that requests
 // to many URLs can't fill the table. The order makes that safe:
@@ -123,9 +139,15 @@ func (s *Store) valid(o *object) bool {
 //     then its request is sent after the response that invalidates.
 //
 // What a Restore is about to store is in no row: while one runs all is recorded.
-func (s *Store) invalidate(primary string) {
-	if s.restoring.Load() > 0 || s.flights.has(primary) || s.shelf.has(primary) {
-		s.gen.invalidate(primary)
+//
+// What is stored under other keys than the URL's own can't be looked for there;
+// that there may be some, unlisted knows.
+func (s *Store) purgeURL(url string, soft bool) {
+	form := semantics.PurgeForm(url)
+	id := s.gen.id(markURL, form)
+	if s.restoring.Load() > 0 || s.flights.has(url) || s.flights.has(form) || s.flights.hasUnlisted(id) ||
+		s.shelf.has(url) || s.shelf.has(form) || s.unlisted.has(id, time.Now()) {
+		s.gen.purge(soft, id)
 	}
 }
 

@@ -44,8 +44,10 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
-		if t.late != nil && newer(t.late, at.object) && t.c.store.valid(t.late) {
-			at.object = t.late
+		if t.late != nil && newer(t.late, at.object) {
+			if st := t.c.store.standing(t.late); st != purged {
+				at.object, at.softened = t.late, st == softened
+			}
 		}
 		now = time.Now()
 	}
@@ -53,53 +55,34 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 
 // step is one round. It is false if another is needed.
 func (t *task) step(at found, now time.Time) bool {
-	o := at.object
-	if o == nil {
-		return t.miss(at, now)
-	}
-	d := semantics.Decide(t.q, &o.resp, now)
-	switch {
-	case d.Verdict == semantics.Fresh:
+	o, choice := at.object, t.choose(at, now)
+	switch choice.do {
+	case doHit:
 		t.told = true
 		t.hit(t.w, t.r, o, now)
 		return true
-	case d.Verdict == semantics.StaleWhileRevalidate:
+	case doStaleRefreshing:
 		if e := t.refreshBehind(o, at, now); e != nil {
 			t.stale(o, failure.StaleNoAttempt, e, 0, e.Cause.String(), now)
 			return true
 		}
-		t.stale(o, failure.StaleRefreshing, nil, 0, "refreshing", now)
+		t.stale(o, failure.StaleRefreshing, nil, 0, detailRefreshing, now)
 		return true
-	case t.q.OnlyIfCached:
+	case doRefuse:
 		t.fail(failure.New(failure.OnlyIfCached, nil))
 		return true
-	case d.StaleAllowed && !semantics.HasOriginConditions(t.r.Header):
-		return t.refreshFirst(o, at, d, now)
+	case doRefresh:
+		return t.refreshFirst(o, at, choice.fwd, now)
+	default:
 	}
-	p := plan{fwd: orStale(d.Fwd), base: o, forbidden: d.StaleForbidden}
+	p := plan{fwd: choice.fwd, base: o, forbidden: choice.forbidden}
+	if o == nil {
+		return t.fetch(at, now, p)
+	}
 	if past := -o.resp.TTL(now) - o.resp.SIE; p.forbidden == "" && past > 0 {
 		p.expired = past.Round(time.Second).String() + " ago"
 	}
 	return t.fetch(at, now, p)
-}
-
-func (t *task) miss(at found, now time.Time) bool {
-	if t.q.OnlyIfCached {
-		t.fail(failure.New(failure.OnlyIfCached, nil))
-		return true
-	}
-	fwd := "uri-miss"
-	if at.varies {
-		fwd = "vary-miss"
-	}
-	return t.fetch(at, now, plan{fwd: fwd})
-}
-
-func orStale(fwd string) string {
-	if fwd == "" {
-		return "stale"
-	}
-	return fwd
 }
 
 // plan is a fetch without a stale copy that could answer before it, and what to
@@ -127,7 +110,7 @@ func (p plan) colour(e *failure.Error) *failure.Error {
 // origin's current state and those on a copy that only the client has are
 // forwarded as they are, and not stored.
 func (t *task) fetch(at found, now time.Time, p plan) bool {
-	if t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) || t.itsOwn(at, now) {
+	if t.passesOn(at, now) {
 		t.told = true
 		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
 		return true
@@ -144,6 +127,11 @@ func (t *task) fetch(at found, now time.Time, p plan) bool {
 	}
 	t.late = place.late
 	return false
+}
+
+// passesOn tells whether a fetch is forwarded as the client sent it.
+func (t *task) passesOn(at found, now time.Time) bool {
+	return t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) || t.itsOwn(at, now)
 }
 
 // itsOwn tells whether the request is conditional on a copy of the client's own,
@@ -203,7 +191,7 @@ func (t *task) stale(o *object, rung failure.Rung, e *failure.Error, fwdStatus i
 		failure.Report(t.r.Context(), e)
 		failure.Mend(t.r.Context(), rung)
 	}
-	s := semantics.CacheStatus{TTL: o.left(now), HasTTL: true, Detail: detail}
+	s := semantics.CacheStatus{TTL: t.staleLeft(o, now), HasTTL: true, Detail: detail}
 	switch rung {
 	case failure.StaleRefreshing, failure.StaleNoAttempt:
 		s.Hit = true
@@ -217,9 +205,19 @@ func (t *task) stale(o *object, rung failure.Rung, e *failure.Error, fwdStatus i
 // staleAtOnce answers from a stale object since the refresh in flight, or the
 // one before, is slower than anybody is to wait.
 func (t *task) staleAtOnce(o *object, now time.Time) {
-	s := semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Detail: failure.StaleOnSlow.String()}
+	s := semantics.CacheStatus{Hit: true, TTL: t.staleLeft(o, now), HasTTL: true, Detail: failure.StaleOnSlow.String()}
 	t.event.Rung, t.event.Detail = failure.StaleOnSlow, s.Detail
 	t.object(o, s, Stale, now)
+}
+
+// staleLeft is what Cache-Status says is left of a stale object's freshness. Since
+// when one that was softly purged is stale is not known.
+func (t *task) staleLeft(o *object, now time.Time) time.Duration {
+	left := o.left(now)
+	if left > 0 && t.c.store.standing(o) == softened {
+		return 0
+	}
+	return left
 }
 
 // object answers from an object.

@@ -60,6 +60,17 @@ type found struct {
 	names []string
 	// varies tells a URL that has variants, but not this one.
 	varies bool
+	// softened: object was softly purged.
+	softened bool
+}
+
+// judge tells what may be done with the object for a request.
+func (at *found) judge(q semantics.Request, now time.Time) semantics.Decision {
+	d := semantics.Decide(q, &at.object.resp, now)
+	if at.softened {
+		d = semantics.Soften(d, q, &at.object.resp, now)
+	}
+	return d
 }
 
 // find looks a request up. key has the primary key and is used as scratch
@@ -70,8 +81,8 @@ func (s *Store) find(key []byte, h http.Header) (found, []byte) {
 	case rec == nil:
 		return found{}, key
 	case rec.object != nil:
-		if s.valid(rec.object) {
-			return found{object: rec.object}, key
+		if st := s.standing(rec.object); st != purged {
+			return found{object: rec.object, softened: st == softened}, key
 		}
 		return found{}, key
 	}
@@ -81,8 +92,11 @@ func (s *Store) find(key []byte, h http.Header) (found, []byte) {
 		key = appendVariantPrefix(key[:n], rec.index.id, names)
 		key = semantics.AppendVariant(key, names, h)
 		v := s.shelf.get(key)
-		if v != nil && v.object != nil && s.valid(v.object) {
-			return found{object: v.object, names: names, varies: true}, key[:n]
+		if v == nil || v.object == nil {
+			continue
+		}
+		if st := s.standing(v.object); st != purged {
+			return found{object: v.object, names: names, varies: true, softened: st == softened}, key[:n]
 		}
 	}
 	return miss, key[:n]

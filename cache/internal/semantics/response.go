@@ -22,6 +22,9 @@ type Response struct {
 	Forbids        string
 	// NoCache: it is not used without being revalidated (RFC 9111 section 5.2.2.4).
 	NoCache bool
+	// Source is where the lifetime is from: "s-maxage", "max-age", "expires",
+	// "heuristic", or "none"; of a targeted field with its name before it.
+	Source string
 	// Heuristic: the lifetime is our guess, made from Last-Modified. It may be 0.
 	Heuristic bool
 	// Shareable: the origin said that it is for everybody, credentials or not
@@ -59,6 +62,7 @@ func Analyze(h http.Header, status int, sent, received time.Time, o Options) Res
 	}
 	r.InitialAge = initialAge(h["Age"], date, sent, received)
 	r.Lifetime, r.Heuristic = lifetime(&d, h, status, date)
+	r.Source = source(&d, h, r.Heuristic)
 	r.stale(&d, o)
 	return r
 }
@@ -108,6 +112,25 @@ func lifetime(d *directives, h http.Header, status int, date time.Time) (life ti
 		return 0, false
 	}
 	return min(max(0, date.Sub(modified)/heuristicShare), maxHeuristic), true
+}
+
+// source names what the lifetime was made of.
+func source(d *directives, h http.Header, guess bool) string {
+	name := "none"
+	switch {
+	case d.sMaxAge != absent:
+		name = "s-maxage"
+	case d.maxAge != absent:
+		name = "max-age"
+	case !d.targeted && len(h["Expires"]) > 0:
+		return "expires"
+	case guess:
+		return "heuristic"
+	}
+	if d.targeted && name != "none" {
+		return targets[0] + ": " + name
+	}
+	return name
 }
 
 // stale works out the windows. What the response says of itself outranks the
