@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// maxVaryNames bounds the names of a Vary field. What varies by more can't be
+// told apart at a reasonable price, and counts as "*".
+const maxVaryNames = 32
+
 // VaryNames returns the field names of Vary: canonical, sorted, each once.
 // star: a member is "*", so that no request can be told to match (RFC 9111
 // section 4.1). A member that is no field name counts as "*".
@@ -23,43 +27,108 @@ func VaryNames(h http.Header) (names []string, star bool) {
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), false
+	if names = slices.Compact(names); len(names) > maxVaryNames {
+		return nil, true
+	}
+	return names, false
 }
+
+// Selecting are the fields of a request by which a variant is selected: those
+// of its header, but for what was normalised in their place.
+type Selecting struct {
+	Header http.Header
+	// nil = as in Header.
+	encoding, language, media *choice
+}
+
+// choice is what stands in for a field; without lines it is absent.
+type choice struct{ lines []string }
+
+// Changed tells whether any field was normalised.
+func (s Selecting) Changed() bool { return s.encoding != nil || s.language != nil || s.media != nil }
+
+// Apply puts the normalised fields into h.
+func (s Selecting) Apply(h http.Header) {
+	s.encoding.apply(h, acceptEncoding)
+	s.language.apply(h, acceptLanguage)
+	s.media.apply(h, accept)
+}
+
+func (c *choice) apply(h http.Header, name string) {
+	switch {
+	case c == nil:
+	case c.lines == nil:
+		delete(h, name)
+	default:
+		h[name] = c.lines
+	}
+}
+
+const (
+	accept         = "Accept"
+	acceptEncoding = "Accept-Encoding"
+	acceptLanguage = "Accept-Language"
+)
 
 // AppendVariant appends the secondary key: the values that a request has for
 // the names, normalised as RFC 9111 section 4.1 permits: lines are combined,
-// white space around commas is dropped. Two requests have the same key exactly
-// if all values match; a field that is absent matches only an absent one.
-func AppendVariant(dst []byte, names []string, reqHeader http.Header) []byte {
+// white space around commas is dropped, and of the fields of content negotiation
+// what their own specifications say does not matter. Two requests have the same
+// key exactly if all values match; a field that is absent matches only an
+// absent one.
+func (s Selecting) AppendVariant(dst []byte, names []string) []byte {
 	for _, name := range names {
 		dst = appendEscaped(dst, name)
-		lines, ok := reqHeader[name]
+		var c *choice
+		var fold folding
+		switch name {
+		case acceptEncoding:
+			c, fold = s.encoding, foldAll
+		case acceptLanguage:
+			c, fold = s.language, foldAll
+		case accept:
+			c, fold = s.media, foldMedia
+		}
+		lines, ok := s.Header[name]
+		if c != nil {
+			lines, ok = c.lines, c.lines != nil
+		}
 		if !ok {
 			dst = append(dst, 0, 'a')
 			continue
 		}
 		dst = append(dst, 0, 'p')
-		for i, line := range lines {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendValue(dst, line)
+		if fold == foldNothing {
+			dst = appendValues(dst, lines)
+		} else {
+			dst = appendFolded(dst, lines, fold)
 		}
 		dst = append(dst, 0, 'e')
 	}
 	return dst
 }
 
-// appendValue appends line without the white space around its commas, as far
-// as these are outside of quoted strings.
-func appendValue(dst []byte, line string) []byte {
-	for more := true; more; {
-		var member string
-		if member, line, more = nextMember(line); more {
-			dst = append(appendEscaped(dst, member), ',')
-			continue
+// AppendVariant is [Selecting.AppendVariant] with nothing normalised in place
+// of the header's fields.
+func AppendVariant(dst []byte, names []string, reqHeader http.Header) []byte {
+	return Selecting{Header: reqHeader}.AppendVariant(dst, names)
+}
+
+// appendValues appends lines without the white space around their commas, as
+// far as these are outside of quoted strings.
+func appendValues(dst []byte, lines []string) []byte {
+	for i, line := range lines {
+		if i > 0 {
+			dst = append(dst, ',')
 		}
-		dst = appendEscaped(dst, member)
+		for more := true; more; {
+			var member string
+			if member, line, more = nextMember(line); more {
+				dst = append(appendEscaped(dst, member), ',')
+				continue
+			}
+			dst = appendEscaped(dst, member)
+		}
 	}
 	return dst
 }
