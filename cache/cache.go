@@ -22,6 +22,7 @@ type Cache struct {
 	ownStore  bool
 	options   semantics.Options
 	maxObject int64
+	normal    *semantics.Normaliser // nil = nothing is normalised
 
 	keyer    keyer
 	failures *memory[lastFailure]
@@ -68,6 +69,7 @@ func New(cfg Config) (*Cache, error) {
 			return nil, err
 		}
 	}
+	c.normal, _ = semantics.NewNormaliser(cfg.Normalize.Encodings, cfg.Normalize.Languages, cfg.Normalize.Types) // it was checked
 	c.maxObject = min(cfg.MaxObjectBytes, c.store.budget.limit/2)
 	c.keys.New = func() any { b := make([]byte, 0, 256); return &b }
 	var id [4]byte

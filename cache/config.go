@@ -76,6 +76,14 @@ type Config struct {
 	// Key says what of a request is part of the key. The zero Key: the URL as it
 	// came.
 	Key Key
+	// Normalize reduces what requests say of codings, languages and media types
+	// to what the origin has. The zero Normalize changes nothing.
+	Normalize Normalize
+	// MaxVariants bounds the stored responses of one URL that varies (RFC 9111
+	// section 4.1): the one used least recently goes. 0 = 64; negative or more
+	// than 1024 is an error.
+	MaxVariants int
+
 	// Scheme tells the scheme of a request, "http" or "https", which is part of
 	// the key. nil = https if the connection is TLS. It must trust forwarded
 	// fields of trusted peers only.
@@ -141,6 +149,10 @@ func (cfg Config) resolve() (Config, error) {
 			errs = append(errs, fmt.Errorf("cache: Config.IdentityCookies has %q: must be a cookie name (RFC 6265 section 4.1.1)", name))
 		}
 	}
+	errs = append(errs, cfg.Normalize.check())
+	if cfg.MaxVariants < 0 || cfg.MaxVariants > maxVariants {
+		errs = append(errs, fmt.Errorf("cache: Config.MaxVariants is %d: must be at most %d, or 0 for the default (%d)", cfg.MaxVariants, maxVariants, defaultVariants))
+	}
 	if cfg.Name == "" {
 		cfg.Name = failure.DefaultName
 	}
@@ -152,6 +164,7 @@ func (cfg Config) resolve() (Config, error) {
 	}
 
 	cfg.MaxObjectBytes = orDefault(cfg.MaxObjectBytes, defaultMaxObject)
+	cfg.MaxVariants = orDefault(cfg.MaxVariants, defaultVariants)
 	cfg.StaleWhileRevalidate = max(cfg.StaleWhileRevalidate, 0)
 	cfg.StaleIfError = max(orDefault(cfg.StaleIfError, defaultStaleIfError), 0)
 	cfg.StaleIfSlow = max(cfg.StaleIfSlow, 0)
@@ -165,7 +178,7 @@ func (cfg Config) resolve() (Config, error) {
 	return cfg, nil
 }
 
-func orDefault[T int64 | time.Duration](v, def T) T {
+func orDefault[T int | int64 | time.Duration](v, def T) T {
 	if v == 0 {
 		return def
 	}

@@ -13,14 +13,22 @@ func TestNewJoinsAllErrors(t *testing.T) {
 		Namespace:       "a\x00b",
 		IdentityCookies: []string{"ok", "not ok"},
 		Name:            "1abc",
+		MaxVariants:     -4,
+		Normalize:       Normalize{Encodings: []string{"g zip"}, Languages: []string{"de_AT", "x_y"}, Types: []string{"text/*"}},
 	})
 	if err == nil {
 		t.Fatal("New() = nil, want errors")
 	}
-	for _, field := range []string{"MemoryBytes is -1", "MaxObjectBytes is -2", "FillTimeout is -3ns", "Namespace", `IdentityCookies has "not ok"`, `Name is "1abc"`} {
+	for _, field := range []string{
+		"MemoryBytes is -1", "MaxObjectBytes is -2", "FillTimeout is -3ns", "Namespace", `IdentityCookies has "not ok"`, `Name is "1abc"`,
+		"MaxVariants is -4: must be at most 1024", `Normalize.Encodings has "g zip"`, `Normalize.Languages has "de_AT"`, `Normalize.Languages has "x_y"`, `Normalize.Types has "text/*"`,
+	} {
 		if !strings.Contains(err.Error(), "cache: Config."+field) {
 			t.Errorf("New() = %v, want it to name %s", err, field)
 		}
+	}
+	if _, err := New(Config{MaxVariants: 1025}); err == nil || !strings.Contains(err.Error(), "MaxVariants is 1025") {
+		t.Errorf("New() with 1025 variants = %v, want an error", err)
 	}
 	if _, err := NewStore(StoreConfig{MemoryBytes: 1000}); err == nil || !strings.Contains(err.Error(), "cache: StoreConfig.MemoryBytes is 1000") {
 		t.Errorf("NewStore() = %v", err)

@@ -127,7 +127,8 @@ func (c *Cache) Explain(r *http.Request) Explanation {
 		return e
 	}
 	how := c.passes(r)
-	key, ok := c.keyer.append(nil, r)
+	sel := c.normal.Select(r.Header)
+	key, ok := c.keyer.append(nil, r, sel)
 	if how.fwd == "" && !ok {
 		how = keyless
 	}
@@ -144,6 +145,7 @@ func (c *Cache) Explain(r *http.Request) Explanation {
 	if !ok {
 		return e
 	}
+	r = normalised(r, sel)
 	now := time.Now()
 	t := &task{handler: &handler{c: c}, r: r, primary: primary, q: semantics.ParseRequest(r.Header), start: now}
 	at, _ := c.store.find(key, r.Header)

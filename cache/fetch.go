@@ -333,9 +333,7 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	hd.shared = semantics.Sanitize(updated, f.cache.cfg.Name)
 	hd.tags = f.cache.store.gen.newTags(f.primary, updated, nil)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
-	if base.used != nil && o.used != nil {
-		o.used = base.used
-	}
+	o.used = base.used
 	hd.vary = o.vary
 	x.withdraw(&hd)
 	x.mark(&hd)

@@ -37,14 +37,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	buf := c.keys.Get().(*[]byte)
-	key, ok := c.keyer.append((*buf)[:0], r)
+	sel := c.normal.Select(r.Header)
+	key, ok := c.keyer.append((*buf)[:0], r, sel)
 	if !ok {
 		*buf = key
 		c.keys.Put(buf)
 		h.forward(r.Context(), w, r, keyless)
 		return
 	}
-	at, key := c.store.find(key, r.Header)
+	at, key := c.store.lookup(key, sel)
 	now := time.Now()
 	q := semantics.ParseRequest(r.Header)
 	if at.object != nil {
@@ -62,7 +63,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r) // a cache within itself: it would wait for its own fetch
 		return
 	}
-	t := &task{handler: h, w: w, r: r, primary: primary, q: q, start: now}
+	t := &task{handler: h, w: w, r: normalised(r, sel), client: r, primary: primary, q: q, start: now}
 	t.run(r.Context(), at, now)
 }
 

@@ -148,13 +148,13 @@ func (k *keyer) appendURL(dst []byte, r *http.Request) []byte {
 	return k.Append(dst, k.scheme(r), r)
 }
 
-// append appends a request's primary key. ok is false if it has none: what
+// append appends a request's primary key. sel has its fields. ok is false if it has none: what
 // decides about its answer can't be part of a key.
-func (k *keyer) append(dst []byte, r *http.Request) (key []byte, ok bool) {
+func (k *keyer) append(dst []byte, r *http.Request, sel semantics.Selecting) (key []byte, ok bool) {
 	dst = k.appendURL(dst, r)
 	start := len(dst)
 	for _, name := range k.headers {
-		dst = semantics.AppendField(dst, name, r.Header[name])
+		dst = semantics.AppendField(dst, name, sel.Values(name))
 	}
 	for _, name := range k.cookies {
 		dst = semantics.AppendField(dst, "Cookie:"+name, cookieValues(r.Header["Cookie"], name))

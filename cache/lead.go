@@ -36,7 +36,7 @@ func (t *task) lead(f *fill, p plan) {
 	if !t.c.running(f) {
 		f.refuse()
 		t.told = true
-		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
+		t.forward(t.r.Context(), t.w, t.client, forwarding{fwd: "bypass", detail: failure.Draining.String(), outcome: Bypass})
 		return
 	}
 	x := &fetch{f: f, r: t.r, ctx: f.ctx}

@@ -30,9 +30,12 @@ type object struct {
 	took    time.Duration // the fetch that brought it
 	resp    semantics.Response
 	vary    []string // names of the Vary field
-	variant []byte   // what the request had under these names
+	variant []byte   // what the request had under these names, as in its key
+	date    int64    // its Date in Unix seconds; that of what it took the place of, if that is later
 
-	used *atomic.Int64 // Unix second of its last use, for the recency of variants; nil = no variant
+	maxVariants int // of the URL, by the Config of the cache that stored it
+
+	used *atomic.Int64 // Unix second of its last use, for the recency of variants
 	memo atomic.Pointer[memo]
 }
 
@@ -64,12 +67,17 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 		resp:    resp,
 		tags:    tags,
 	}
+	o.maxVariants = f.cache.cfg.MaxVariants
+	o.date = semantics.Dated(header, resp.Received).Unix()
+	if f.base != nil {
+		o.date = max(o.date, f.base.date) // or an origin whose clock was set back would be asked each time
+	}
 	o.vary, _ = semantics.VaryNames(header)
 	if len(o.vary) > 0 {
-		o.variant = semantics.AppendVariant(nil, o.vary, f.reqHeader)
-		o.used = new(atomic.Int64)
-		o.used.Store(time.Now().Unix())
+		o.variant = appendVariant(nil, o.vary, semantics.Selecting{Header: f.reqHeader})
 	}
+	o.used = new(atomic.Int64)
+	o.used.Store(time.Now().Unix())
 	o.checked.Store(f.born << 1)
 	// The length is known now. With trailers the body must go out chunked.
 	var length []string
@@ -172,7 +180,7 @@ func (o *object) cost() int64 {
 
 // touch notes a use.
 func (o *object) touch(now time.Time) {
-	if sec := now.Unix(); o.used != nil && o.used.Load() != sec {
+	if sec := now.Unix(); o.used.Load() != sec {
 		o.used.Store(sec)
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -107,74 +108,42 @@ func (p *publisher) publish(batch []job) {
 	shelf := p.store.shelf
 	objects := newWriteSet(shelf)
 	indexes := newWriteSet(shelf)
-	var gone []string
+	gone := make(map[string][]string)
 	for i := range batch {
 		j := &batch[i]
 		switch o := j.put; {
 		case j.del != nil:
-			if rec := shelf.get([]byte(j.del.key)); rec != nil && rec.object == j.del {
-				shelf.del(rec)
-			}
+			p.remove(j.del)
 		case !p.store.valid(o), j.onlyNew && p.taken(o):
 			j.result = putSuperseded
-		case len(o.vary) == 0:
-			p.store.note(o, j.keep)
-			o.key = o.primary
-			objects.add(&record{key: o.key, version: o.version, cost: o.cost(), object: o}, j.keep, &j.result)
 		default:
 			p.store.note(o, j.keep)
-			rec, old := p.index(indexes, o, time.Now().Add(j.keep))
-			if rec == nil {
-				j.result = putSuperseded
-				continue
+			if keys := p.place(objects, indexes, j); len(keys) > 0 {
+				gone[o.primary] = append(gone[o.primary], keys...)
 			}
-			gone = append(gone, old...)
-			objects.add(&record{key: o.key, version: o.version, cost: o.cost(), object: o}, j.keep, &j.result)
-			indexes.add(rec, time.Until(rec.index.expires), &j.result)
 		}
 	}
 	objects.flush()
 	indexes.flush()
-	for _, key := range gone {
-		if rec := shelf.get([]byte(key)); rec != nil {
-			shelf.del(rec)
-		}
+	for primary, keys := range gone {
+		p.clear(primary, keys)
 	}
 	for _, j := range batch {
 		j.finish(j.result)
 	}
 }
 
-// taken tells whether something is there already where o is to be put.
+// taken tells whether something is there already where o is to be put, or what
+// was fetched since may be about all requests.
 func (p *publisher) taken(o *object) bool {
 	rec := p.store.shelf.get([]byte(o.primary))
-	if rec == nil || rec.index == nil || len(o.vary) == 0 {
-		return rec != nil
-	}
-	key := appendVariantPrefix([]byte(o.primary), rec.index.id, o.vary)
-	return p.store.shelf.get(append(key, o.variant...)) != nil
-}
-
-// index is the record for the index of o's URL with o in it, made from that in
-// the batch or in the shelf, and the keys that had to go; nil where an object
-// that doesn't vary is there and later.
-func (p *publisher) index(pending *writeSet, o *object, expires time.Time) (*record, []string) {
-	rec := pending.get(o.primary)
-	if rec == nil {
-		rec = p.store.shelf.get([]byte(o.primary))
-	}
-	var ix *varyIndex
-	version := o.version
 	switch {
 	case rec == nil:
-	case rec.object != nil && rec.version > o.version:
-		return nil, nil
-	case rec.index != nil:
-		ix = rec.index
-		version = max(version, rec.version) // also for a variant that is late
+		return false
+	case rec.index == nil:
+		return len(o.vary) == 0 || rec.version > 0
 	}
-	next, gone := ix.with(o, expires, func() uint64 { p.ids++; return p.ids })
-	return &record{key: o.primary, version: version, cost: next.cost(o.primary), index: next}, gone
+	return p.store.shelf.get([]byte(rec.index.keyOf(o))) != nil
 }
 
 // writeSet collects entries, one for each key: of two quick Sets of one key the
@@ -213,6 +182,35 @@ func (w *writeSet) add(rec *record, ttl time.Duration, result *putResult) {
 			*r = putSuperseded
 		}
 		w.entries[i], w.results[i] = entry{rec, ttl}, []*putResult{result}
+	}
+}
+
+// move puts what is or would be under another key in there.
+func (w *writeSet) move(from string, rec *record, ttl time.Duration) {
+	i, ok := w.at[from]
+	if !ok {
+		w.add(rec, ttl, new(putResult))
+		return
+	}
+	delete(w.at, from)
+	w.at[rec.key], w.entries[i] = i, entry{rec, ttl}
+}
+
+// drop takes an entry out, in whose place another one comes.
+func (w *writeSet) drop(key string) {
+	i, ok := w.at[key]
+	if !ok {
+		return
+	}
+	for _, r := range w.results[i] {
+		*r = putSuperseded
+	}
+	delete(w.at, key)
+	w.entries, w.results = slices.Delete(w.entries, i, i+1), slices.Delete(w.results, i, i+1)
+	for k, at := range w.at {
+		if at > i {
+			w.at[k] = at - 1
+		}
 	}
 }
 

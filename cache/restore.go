@@ -233,9 +233,7 @@ func (c *Cache) restoredObject(e *snapshotEntry, born uint64, now time.Time, dow
 		return nil, 0 // it varies by something else now: what the request had of that is not known
 	}
 	o.variant = e.variant
-	if o.used != nil {
-		o.used.Store(now.Add(-addDuration(e.idle, down)).Unix())
-	}
+	o.used.Store(now.Add(-addDuration(e.idle, down)).Unix())
 	return o, o.keep(received) - held
 }
 

@@ -98,7 +98,7 @@ func (c *Cache) snapshotObjects() (objects []*object, ok bool) {
 	}
 	for _, rec := range records {
 		o := rec.object
-		if o != nil && strings.HasPrefix(o.primary, prefix) && (len(o.vary) == 0 || reachable[o.key]) {
+		if o != nil && strings.HasPrefix(o.primary, prefix) && (rec.key == o.primary || reachable[rec.key]) {
 			objects = append(objects, o)
 		}
 	}
@@ -112,10 +112,7 @@ func (o *object) idle(now time.Time) time.Duration {
 	if m := o.memo.Load(); m != nil {
 		since = min(since, o.resp.Age(now)-time.Duration(m.age)*time.Second)
 	}
-	if o.used != nil {
-		since = min(since, now.Sub(time.Unix(o.used.Load(), 0)))
-	}
-	return max(since, 0)
+	return max(min(since, now.Sub(time.Unix(o.used.Load(), 0))), 0)
 }
 
 // keyForm describes how requests are mapped to keys. Content is restored only

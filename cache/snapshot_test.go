@@ -440,6 +440,7 @@ func TestRestoreIntoLess(t *testing.T) {
 		_, _ = fmt.Sscanf(rec.key[strings.LastIndexByte(rec.key, '/'):], "/%d", &i)
 		rec.object.resp.Received = rec.object.resp.Received.Add(-time.Duration(i) * time.Second)
 		rec.object.resp.InitialAge = 0
+		rec.object.used.Add(-int64(i))
 	}
 	got, err := two.Restore(bytes.NewReader(snapshot(t, one)))
 	if err != nil || got < 10 || got > n/2 {

@@ -13,7 +13,8 @@ import (
 type task struct {
 	*handler
 	w       http.ResponseWriter
-	r       *http.Request
+	r       *http.Request // normalised
+	client  *http.Request // as it came
 	primary string
 	q       semantics.Request
 	start   time.Time
@@ -245,7 +246,7 @@ func (t *task) fail(e *failure.Error) {
 		s.Fwd = "miss"
 	}
 	t.c.addStatus(t.w.Header(), s)
-	failure.Serve(t.w, t.r, e, t.c.cfg.ErrorHandler)
+	failure.Serve(t.w, t.client, e, t.c.cfg.ErrorHandler)
 }
 
 // gone ends a request whose client left, without an answer.

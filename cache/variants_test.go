@@ -46,7 +46,7 @@ func TestVaryCap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Config{})
 		h := c.Handler(newOrigin(tongue))
-		for i := range maxVariants * 2 {
+		for i := range defaultVariants * 2 {
 			do(h, "GET", "/", fmt.Sprint("Accept-Language: l", i))
 			do(h, "GET", "/", "Accept-Language: l0")
 			time.Sleep(time.Second / 4)
@@ -55,8 +55,8 @@ func TestVaryCap(t *testing.T) {
 			t.Errorf("the variant in use was dropped: %q", a.cacheStatus())
 		}
 		ix := c.store.shelf.get([]byte(keyOf(c, "/"))).index
-		if len(ix.variants) != maxVariants {
-			t.Errorf("%d variants, want %d", len(ix.variants), maxVariants)
+		if len(ix.variants) != defaultVariants {
+			t.Errorf("%d variants, want %d", len(ix.variants), defaultVariants)
 		}
 		if a := do(h, "GET", "/", "Accept-Language: l1"); strings.Contains(a.cacheStatus(), "hit") {
 			t.Errorf("the oldest variant is there: %q", a.cacheStatus())

@@ -64,12 +64,13 @@ func (o *options) choose(lines []string) *choice {
 // NewNormaliser makes a Normaliser of content codings, language tags and media
 // types, each in the order in which they are preferred where the client likes
 // several as much. An empty set leaves its field alone. It is nil if all are
-// empty. The error is that of the first set and member that is wrong.
-func NewNormaliser(encodings, languages, types []string) (*Normaliser, error) {
+// empty. wrong has an error for each set and member that is not right.
+func NewNormaliser(encodings, languages, types []string) (n *Normaliser, wrong []error) {
 	if len(encodings)+len(languages)+len(types) == 0 {
-		return nil, nil //nolint:nilnil // nothing to do is no error
+		return nil, nil
 	}
-	n := &Normaliser{}
+	n = &Normaliser{}
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	for _, s := range []struct {
 		field string
 		set   []string
@@ -86,16 +87,17 @@ func NewNormaliser(encodings, languages, types []string) (*Normaliser, error) {
 			continue
 		}
 		if len(s.set) > maxChoices {
-			return nil, fmt.Errorf("%s has %d members: must be at most %d", s.field, len(s.set), maxChoices)
+			bad("%s has %d members: must be at most %d", s.field, len(s.set), maxChoices)
+			continue
 		}
 		o := &options{match: s.match, none: &choice{}, seed: maphash.MakeSeed()}
 		for _, member := range s.set {
 			name := s.name(member)
 			if name == "" {
-				return nil, fmt.Errorf("%s has %q: must be %s", s.field, member, s.want)
+				bad("%s has %q: must be %s", s.field, member, s.want)
 			}
-			if o.index(name) >= 0 {
-				return nil, fmt.Errorf("%s has %q twice: must be once", s.field, member)
+			if name != "" && o.index(name) >= 0 {
+				bad("%s has %q twice: must be once", s.field, member)
 			}
 			o.names = append(o.names, name)
 			o.choices = append(o.choices, choice{[]string{member}})
@@ -112,7 +114,7 @@ func NewNormaliser(encodings, languages, types []string) (*Normaliser, error) {
 			o.none = &o.choices[len(o.choices)-1]
 		}
 	}
-	return n, nil
+	return n, wrong
 }
 
 func (o *options) index(name string) int {

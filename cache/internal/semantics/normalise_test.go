@@ -10,9 +10,9 @@ import (
 
 func normaliser(t testing.TB, encodings, languages, types string) *Normaliser {
 	t.Helper()
-	n, err := NewNormaliser(strings.Fields(encodings), strings.Fields(languages), strings.Fields(types))
-	if err != nil {
-		t.Fatal(err)
+	n, wrong := NewNormaliser(strings.Fields(encodings), strings.Fields(languages), strings.Fields(types))
+	if wrong != nil {
+		t.Fatal(wrong)
 	}
 	return n
 }
@@ -199,8 +199,8 @@ func TestNewNormaliser(t *testing.T) {
 		{nil, nil, []string{"text/html;level=1"}, `Types has "text/html;level=1"`},
 		{nil, nil, []string{"html"}, `Types has "html"`},
 	} {
-		if _, err := NewNormaliser(tt.encodings, tt.languages, tt.types); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("NewNormaliser(%v, %v, %v) = %v, want %s", tt.encodings, tt.languages, tt.types, err, tt.want)
+		if _, wrong := NewNormaliser(tt.encodings, tt.languages, tt.types); len(wrong) != 1 || !strings.Contains(wrong[0].Error(), tt.want) {
+			t.Errorf("NewNormaliser(%v, %v, %v) = %v, want %s", tt.encodings, tt.languages, tt.types, wrong, tt.want)
 		}
 	}
 }

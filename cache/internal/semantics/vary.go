@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // maxVaryNames bounds the names of a Vary field. What varies by more can't be
@@ -33,6 +34,16 @@ func VaryNames(h http.Header) (names []string, star bool) {
 	return names, false
 }
 
+// Dated is when a response is from, by its Date, and at the latest when it was
+// received: of several that match, the most recent one is used (RFC 9111 section
+// 4.1).
+func Dated(h http.Header, received time.Time) time.Time {
+	if t, ok, _ := singleDate(h["Date"]); ok && t.Before(received) {
+		return t
+	}
+	return received
+}
+
 // Selecting are the fields of a request by which a variant is selected: those
 // of its header, but for what was normalised in their place.
 type Selecting struct {
@@ -52,6 +63,29 @@ func (s Selecting) Apply(h http.Header) {
 	s.encoding.apply(h, acceptEncoding)
 	s.language.apply(h, acceptLanguage)
 	s.media.apply(h, accept)
+}
+
+// Values returns the lines of a field; nil where it is absent.
+func (s Selecting) Values(name string) []string {
+	lines, _ := s.values(name)
+	return lines
+}
+
+func (s Selecting) values(name string) (lines []string, ok bool) {
+	var c *choice
+	switch name {
+	case acceptEncoding:
+		c = s.encoding
+	case acceptLanguage:
+		c = s.language
+	case accept:
+		c = s.media
+	}
+	if c != nil {
+		return c.lines, c.lines != nil
+	}
+	lines, ok = s.Header[name]
+	return lines, ok
 }
 
 func (c *choice) apply(h http.Header, name string) {
@@ -79,20 +113,14 @@ const (
 func (s Selecting) AppendVariant(dst []byte, names []string) []byte {
 	for _, name := range names {
 		dst = appendEscaped(dst, name)
-		var c *choice
-		var fold folding
+		fold := foldNothing
 		switch name {
-		case acceptEncoding:
-			c, fold = s.encoding, foldAll
-		case acceptLanguage:
-			c, fold = s.language, foldAll
+		case acceptEncoding, acceptLanguage:
+			fold = foldAll
 		case accept:
-			c, fold = s.media, foldMedia
+			fold = foldMedia
 		}
-		lines, ok := s.Header[name]
-		if c != nil {
-			lines, ok = c.lines, c.lines != nil
-		}
+		lines, ok := s.values(name)
 		if !ok {
 			dst = append(dst, 0, 'a')
 			continue
