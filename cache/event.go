@@ -70,6 +70,9 @@ type Event struct {
 	// Fwd is why a fetch was needed (RFC 9211 section 2.2), "" where none was.
 	Fwd string
 	// Detail is the token that is also in Cache-Status, "" where there is none.
+	// For FillDone it is "variant_limit" where the URL has reached
+	// Config.MaxVariants with variants that are not asked for again: it varies by
+	// what nearly every client has another value of.
 	Detail string
 	// FillID names the fetch that the request took part in; "" = none.
 	FillID string

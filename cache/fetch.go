@@ -395,6 +395,9 @@ func (x *fetch) tell(e *failure.Error, hd head, stored bool, now time.Time) {
 	}
 	if stored {
 		ev.TTL = hd.resp.TTL(now)
+		if len(hd.vary) > 0 && c.store.crowded(x.f.primary) {
+			ev.Detail = detailVariantLimit
+		}
 	}
 	c.cfg.Observe(x.f.ctx, ev)
 }

@@ -243,6 +243,16 @@ func (ix *varyIndex) outdated(by *object) bool {
 	return !slices.ContainsFunc(ix.variants, func(v variant) bool { return v.order.after(o) })
 }
 
+// detailVariantLimit is the Detail of a fetch whose response is stored as one of
+// more variants than the URL may have.
+const detailVariantLimit = "variant_limit"
+
+// crowded tells of a URL whose variants are in each other's way.
+func (s *Store) crowded(primary string) bool {
+	rec := s.shelf.get([]byte(primary))
+	return rec != nil && rec.index != nil && rec.index.crowded()
+}
+
 // crowded tells of variants that come and go, and are of no use to anybody: the
 // URL varies by what nearly every client has another value of.
 func (ix *varyIndex) crowded() bool { return ix.wasted > 0 && ix.wasted >= len(ix.variants) }

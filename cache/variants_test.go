@@ -121,3 +121,126 @@ func TestVaryStar(t *testing.T) {
 		t.Errorf("%d fetches, %q", o.calls.Load(), a.cacheStatus())
 	}
 }
+
+// TestMaxVariants: of a URL that varies by what is different each time no more
+// is kept, it is told, and what is in use stays.
+func TestMaxVariants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rec := &recorder{}
+		c := newCache(t, Config{MaxVariants: 4, Observe: rec.observe})
+		o := newOrigin(page(200, "x", "Cache-Control: max-age=6000", "Vary: Cookie"))
+		h := c.Handler(o)
+		do(h, "GET", "/other", "Cookie: a")
+		for i := range 20 {
+			do(h, "GET", "/", fmt.Sprint("Cookie: ", i, strings.Repeat("x", 100_000)))
+			synctest.Wait()
+			want := ""
+			if i > 6 { // the fourth that had to go went for 6, whose own event may come before
+				want = detailVariantLimit
+			}
+			if ev := rec.last(FillDone); i != 6 && ev.Detail != want || !ev.Stored {
+				t.Errorf("%d: %+v, want detail %q", i, ev, want)
+			}
+			time.Sleep(2 * time.Second)
+			if a := do(h, "GET", "/", "Cookie: "+"keep"); i > 0 && !strings.Contains(a.cacheStatus(), "hit") {
+				t.Errorf("%d: what is in use is not a hit: %q", i, a.cacheStatus())
+			}
+			synctest.Wait()
+		}
+		at := c.store.shelf.get([]byte(keyOf(c, "/")))
+		if n, cost := len(at.index.variants), at.cost; n != 4 || cost > 4096 {
+			t.Errorf("%d variants, a cost of %d; want 4 and little", n, cost)
+		}
+		if st := c.store.Stats(); st.EntryBytes > 16<<10 {
+			t.Errorf("%+v: what had to go is still there", st)
+		}
+		if a := do(h, "GET", "/other", "Cookie: a"); !strings.Contains(a.cacheStatus(), "hit") {
+			t.Errorf("another URL's variant is gone: %q", a.cacheStatus())
+		}
+	})
+}
+
+// TestLongVariants: what is too long for a key still is told apart to the last
+// byte.
+func TestLongVariants(t *testing.T) {
+	c := newCache(t, Config{})
+	o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+		c := r.Header.Get("Cookie")
+		page(200, c[max(len(c)-1, 0):], "Cache-Control: max-age=60", "Vary: Cookie")(w, r)
+	})
+	h := c.Handler(o)
+	for _, size := range []int{1, maxVariantKey - 10, maxVariantKey, 4000} {
+		long := strings.Repeat("a", size)
+		for range 2 {
+			for _, last := range []string{"b", "c"} {
+				if a := do(h, "GET", "/", "Cookie: "+long+last); a.body != last {
+					t.Errorf("%d bytes: got %q, want %q", size, a.body, last)
+				}
+				settled(t, c)
+			}
+		}
+	}
+	if n := o.calls.Load(); n != 8 {
+		t.Errorf("%d fetches, want 8", n)
+	}
+}
+
+// TestVaryNamesBound: an origin that varies by everything under the sun.
+func TestVaryNamesBound(t *testing.T) {
+	c := newCache(t, Config{})
+	names := make([]string, 33)
+	for i := range names {
+		names[i] = fmt.Sprint("X-", i)
+	}
+	o := newOrigin(page(200, "x", "Cache-Control: max-age=60", "Vary: "+strings.Join(names, ", ")))
+	h := c.Handler(o)
+	for range 2 {
+		do(h, "GET", "/")
+		settled(t, c)
+	}
+	if n := o.calls.Load(); n != 2 {
+		t.Errorf("%d fetches, want 2", n)
+	}
+}
+
+// TestVaryForms: lines, empty members, case, and what is no name (RFC 9110
+// section 12.5.5).
+func TestVaryForms(t *testing.T) {
+	for _, tt := range []struct {
+		vary   []string
+		stored bool
+	}{
+		{[]string{"A, B"}, true},
+		{[]string{"A", "B"}, true},
+		{[]string{"a,,b,"}, true},
+		{[]string{" b ,\tA", ""}, true},
+		{[]string{"A, B, a"}, true},
+		{[]string{"A, *"}, false},
+		{[]string{"A", "*"}, false},
+		{[]string{"", ", *,"}, false},
+		{[]string{"A B"}, false},
+		{[]string{"A;B"}, false},
+		{[]string{`"A"`}, false},
+		{[]string{"A, B\u00e9"}, false},
+	} {
+		c := newCache(t, Config{})
+		o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+			w.Header()["Vary"] = tt.vary
+			w.Header().Set("Cache-Control", "max-age=60")
+			_, _ = fmt.Fprint(w, r.Header.Get("A"), r.Header.Get("B"))
+		})
+		h := c.Handler(o)
+		for _, req := range []string{"A1,B1", "A1,B2", "A2,B1"} {
+			for round := range 2 {
+				a := do(h, "GET", "/", fieldsOf(req)...)
+				settled(t, c)
+				if want := strings.NewReplacer("A", "", "B", "", ",", "").Replace(req); a.body != want {
+					t.Errorf("Vary %q: %s got %q, want %q", tt.vary, req, a.body, want)
+				}
+				if hit := strings.Contains(a.cacheStatus(), "hit"); hit != (tt.stored && round == 1) {
+					t.Errorf("Vary %q: %s, round %d: %q", tt.vary, req, round, a.cacheStatus())
+				}
+			}
+		}
+	}
+}

@@ -84,6 +84,15 @@ func appendFoldedLine(dst []byte, line string, fold folding, after bool) []byte 
 			space = -1
 		}
 		edge = false
+		if ordinary[c] {
+			end := i + 1
+			for end < len(line) && ordinary[line[end]] {
+				end++
+			}
+			dst = append(dst, line[i:end]...)
+			i = end - 1
+			continue
+		}
 		switch {
 		case c >= 'A' && c <= 'Z' && !value:
 			c += 'a' - 'A'
@@ -102,6 +111,14 @@ func appendFoldedLine(dst []byte, line string, fold folding, after bool) []byte 
 	}
 	return dst
 }
+
+// ordinary are the bytes that mean nothing by themselves and have no other form.
+var ordinary = func() (is [256]bool) {
+	for c := range is {
+		is[c] = c != 0 && (c < 'A' || c > 'Z') && strings.IndexByte(" \t,;=\"", byte(c)) < 0
+	}
+	return is
+}()
 
 // trimWeight shortens the weight that the member at the end of dst ends in; it
 // begins at semi.

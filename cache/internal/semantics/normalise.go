@@ -388,13 +388,9 @@ type weighted struct {
 // a member is as good as not there.
 func parseWeighted(s string) (m weighted, ok bool) {
 	m.weight = 1000
-	at := strings.IndexByte(s, ';')
-	if at < 0 {
-		m.name = s
-		return m, true
-	}
-	m.name = strings.TrimRight(s[:at], " \t")
-	for rest := s[at+1:]; rest != ""; {
+	name, rest, _ := strings.Cut(s, ";")
+	m.name = strings.TrimRight(name, " \t")
+	for rest != "" {
 		var p string
 		p, rest = nextParameter(rest)
 		switch {
