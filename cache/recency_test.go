@@ -55,12 +55,12 @@ func TestMostRecent(t *testing.T) {
 			for i, s := range tt.steps {
 				answerWith(o, fmt.Sprint(i), s.vary, s.age)
 				// Past what is there, as it is after an expiry.
-				do(h, "GET", "/", append(fieldsOf(s.req), "Cache-Control: no-cache")...)
+				do(h, "GET", "/", append(linesOf(s.req), "Cache-Control: no-cache")...)
 				settled(t, c)
 			}
 			o.set(page(200, "miss", "Cache-Control: no-store"))
 			for req, want := range tt.want {
-				a := do(h, "GET", "/", fieldsOf(req)...)
+				a := do(h, "GET", "/", linesOf(req)...)
 				if a.body != want || want != "miss" && !strings.Contains(a.cacheStatus(), "hit") {
 					t.Errorf("%q got %q, %q; want %s", req, a.body, a.cacheStatus(), want)
 				}
@@ -69,8 +69,8 @@ func TestMostRecent(t *testing.T) {
 	}
 }
 
-// fieldsOf makes headers of "A1,B2".
-func fieldsOf(req string) (headers []string) {
+// linesOf makes headers of "A1,B2".
+func linesOf(req string) (headers []string) {
 	for f := range strings.SplitSeq(req, ",") {
 		if f != "" {
 			headers = append(headers, f[:1]+": "+f[1:])

@@ -232,7 +232,7 @@ func TestVaryForms(t *testing.T) {
 		h := c.Handler(o)
 		for _, req := range []string{"A1,B1", "A1,B2", "A2,B1"} {
 			for round := range 2 {
-				a := do(h, "GET", "/", fieldsOf(req)...)
+				a := do(h, "GET", "/", linesOf(req)...)
 				settled(t, c)
 				if want := strings.NewReplacer("A", "", "B", "", ",", "").Replace(req); a.body != want {
 					t.Errorf("Vary %q: %s got %q, want %q", tt.vary, req, a.body, want)
