@@ -223,3 +223,32 @@ func BenchmarkHitNormalized1kB(b *testing.B) {
 		serveSink(h, r)
 	}
 }
+
+// TestNormalizeBeforeKey: a field that is part of the key counts as it is
+// normalised, and Explain knows.
+func TestNormalizeBeforeKey(t *testing.T) {
+	c := newCache(t, Config{Normalize: someSets, Key: Key{Headers: []string{"accept-language"}}})
+	o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = fmt.Fprint(w, asked(r))
+	})
+	h := c.Handler(o)
+	for _, lang := range []string{"de-AT", "DE", "en;q=0.1, de"} {
+		if a := do(h, "GET", "http://example.com/", "Accept-Language: "+lang); a.body != "[] [identity] [de]" {
+			t.Errorf("%s got %q", lang, a.body)
+		}
+		settled(t, c)
+		r := httptest.NewRequest("GET", "http://example.com/", nil)
+		r.Header.Set("Accept-Language", lang)
+		if e := c.Explain(r); e.Action != "hit" || r.Header.Get("Accept-Language") != lang {
+			t.Errorf("%s: Explain() = %+v, want a hit", lang, e)
+		}
+	}
+	if n := o.calls.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+	do(h, "POST", "http://example.com/", "Accept-Language: fr")
+	if a := do(h, "GET", "http://example.com/", "Accept-Language: de"); strings.Contains(a.cacheStatus(), "hit") {
+		t.Errorf("Cache-Status = %q after an invalidation, want no hit", a.cacheStatus())
+	}
+}

@@ -179,7 +179,7 @@ func TestSelectionModel(t *testing.T) {
 			}
 			req := header(small.Draw(rt, "a"), small.Draw(rt, "b"))
 			f := &fill{cache: c, primary: "p", reqHeader: req, version: uint64(i + 1)}
-			o := newObject(f, 200, h, nil, 0, nil, semantics.Response{Received: base, Lifetime: time.Hour})
+			o := newObject(f, 200, h, nil, 0, nil, semantics.Response{Received: base, Lifetime: time.Hour}, nil)
 			all, reqs[o] = append(all, o), req
 		}
 		for len(all) > 0 { // handed over in batches
