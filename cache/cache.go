@@ -54,6 +54,7 @@ func New(cfg Config) (*Cache, error) {
 			StoreSetCookie:       cfg.StoreSetCookie,
 			StaleWhileRevalidate: cfg.StaleWhileRevalidate,
 			StaleIfError:         cfg.StaleIfError,
+			Targets:              canonicalNames(cfg.Targets),
 			Self:                 cfg.Name,
 		},
 		keyer:    newKeyer(&cfg),

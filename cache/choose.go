@@ -46,17 +46,23 @@ func (t *task) choose(at found, now time.Time) choice {
 	}
 	d := at.judge(t.q, now)
 	fwd := d.Fwd
-	if fwd == "" {
+	origins := semantics.HasOriginConditions(t.r.Header) && !t.q.OnlyIfCached
+	switch {
+	case fwd != "":
+	case origins && d.Verdict == semantics.Fresh:
+		fwd = "request"
+	default:
 		fwd = "stale"
 	}
 	switch {
+	case origins: // RFC 9111 section 4.3.2
 	case d.Verdict == semantics.Fresh:
 		return choice{do: doHit}
 	case d.Verdict == semantics.StaleWhileRevalidate:
 		return choice{do: doStaleRefreshing}
 	case t.q.OnlyIfCached:
 		return choice{do: doRefuse, forbidden: d.StaleForbidden}
-	case d.StaleAllowed && !semantics.HasOriginConditions(t.r.Header):
+	case d.StaleAllowed:
 		return choice{do: doRefresh, fwd: fwd}
 	}
 	return choice{do: doFetch, fwd: fwd, forbidden: d.StaleForbidden}

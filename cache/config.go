@@ -84,6 +84,16 @@ type Config struct {
 	// than 1024 is an error.
 	MaxVariants int
 
+
+	// Targets are the names of the targeted fields (RFC 9213) that this cache is a
+	// target of, in order. The first that a response has, that parses as a
+	// structured dictionary and is not empty, counts instead of Cache-Control and
+	// Expires; one that does not parse is ignored as a whole. All of them pass
+	// downstream unchanged. nil = CDN-Cache-Control; empty but not nil = none.
+	// Cache-Control, Expires, Pragma, what is no field name and what is there
+	// twice are errors.
+	Targets []string
+
 	// Scheme tells the scheme of a request, "http" or "https", which is part of
 	// the key. nil = https if the connection is TLS. It must trust forwarded
 	// fields of trusted peers only.
@@ -153,6 +163,8 @@ func (cfg Config) resolve() (Config, error) {
 	if cfg.MaxVariants < 0 || cfg.MaxVariants > maxVariants {
 		errs = append(errs, fmt.Errorf("cache: Config.MaxVariants is %d: must be at most %d, or 0 for the default (%d)", cfg.MaxVariants, maxVariants, defaultVariants))
 	}
+
+	errs = append(errs, checkTargets(cfg.Targets)...)
 	if cfg.Name == "" {
 		cfg.Name = failure.DefaultName
 	}
@@ -190,6 +202,35 @@ func checkMemory(where string, n int64) error {
 		return fmt.Errorf("cache: %s.MemoryBytes is %d: must be at least %d (64 KiB), or 0 for the default", where, n, minMemory)
 	}
 	return nil
+}
+
+func checkTargets(targets []string) (errs []error) {
+	seen := make(map[string]bool)
+	for _, name := range targets {
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !isToken(name):
+			errs = append(errs, fmt.Errorf("cache: Config.Targets has %q: must be a field name (RFC 9110 section 5.1)", name))
+		case canonical == "Cache-Control", canonical == "Expires", canonical == "Pragma":
+			errs = append(errs, fmt.Errorf("cache: Config.Targets has %q: must be a field of a structured dictionary (RFC 9213 section 2.1), as CDN-Cache-Control", name))
+		case seen[canonical]:
+			errs = append(errs, fmt.Errorf("cache: Config.Targets has %q twice: must be there once, where it ranks", name))
+		}
+		seen[canonical] = true
+	}
+	return errs
+}
+
+// canonicalNames are field names as they are in an http.Header; nil stays nil.
+func canonicalNames(names []string) []string {
+	if names == nil {
+		return nil
+	}
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = http.CanonicalHeaderKey(name)
+	}
+	return out
 }
 
 func connectionScheme(r *http.Request) string {

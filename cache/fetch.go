@@ -105,7 +105,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	e, reported := failure.From(f.ctx)
 	if !reported {
 		switch {
-		case status == http.StatusNotModified && x.conditional && sameTag(h, f.base):
+		case status == http.StatusNotModified && x.conditional && semantics.Confirms(h, &f.base.resp):
 			x.confirmed = h
 			return modeVoid
 		case status == http.StatusNotModified, status == http.StatusPartialContent:
@@ -173,21 +173,13 @@ func (x *fetch) announce(h http.Header, length int64) {
 // complete works out what others than the request itself may see.
 func (x *fetch) complete(hd *head) {
 	received := time.Now()
-	hd.shared = semantics.Sanitize(hd.header, x.f.cache.cfg.Name)
-	if _, ok := hd.header["Date"]; !ok { // RFC 9110 section 6.6.1
+	hd.shared = semantics.Sanitize(hd.header, x.f.cache.options)
+	if !semantics.Dated(hd.header) {
 		hd.shared["Date"] = []string{semantics.FormatDate(received)}
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)
 	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.f.cache.options)
 	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, nil)
-}
-
-// sameTag tells whether a 304 is about what was to be validated (RFC 9111
-// section 4.3.4).
-func sameTag(h http.Header, base *object) bool {
-	tag := h["Etag"]
-	return len(tag) == 0 || base.resp.ETag == "" ||
-		strings.TrimPrefix(tag[0], "W/") == strings.TrimPrefix(base.resp.ETag, "W/")
 }
 
 // foreignFailure is what a 5xx stands for that came without a report: the
@@ -257,6 +249,8 @@ func (x *fetch) settle() verdict {
 	case f.base != nil && v.err == nil && (hd.status == http.StatusNotFound || hd.status == http.StatusGone):
 		// The origin took it away: the copy goes too.
 		f.cache.store.publisher.submit(job{del: f.base, done: published})
+	case x.confirmed != nil && v.err == nil && withdrawn(hd.reason):
+		f.cache.store.publisher.submit(job{del: f.base, done: published})
 	default:
 		f.published()
 	}
@@ -267,6 +261,12 @@ func (x *fetch) settle() verdict {
 	x.tell(v.err, hd, store, now)
 	f.cache.ended(f)
 	return v
+}
+
+// withdrawn tells reasons for which a response that is confirmed may not stay: it
+// is not to be stored from now on.
+func withdrawn(reason string) bool {
+	return reason == semantics.ReasonNoStore || reason == semantics.ReasonPrivate
 }
 
 // anyRequest is a request without directives.
@@ -325,12 +325,12 @@ func (x *fetch) verdict() verdict {
 // known together with the object.
 func (x *fetch) confirm(now time.Time) (*object, head) {
 	f, base := x.f, x.f.base
-	updated := semantics.Update(base.header(), x.confirmed, now)
 	opts := f.cache.options
+	updated := semantics.Update(base.header(), x.confirmed, now, opts)
 	hd := head{status: http.StatusNotModified, header: x.confirmed, length: -1}
 	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, base.status, updated, opts)
 	hd.resp = semantics.Analyze(updated, base.status, x.sent, now, opts)
-	hd.shared = semantics.Sanitize(updated, f.cache.cfg.Name)
+	hd.shared = semantics.Sanitize(updated, opts)
 	hd.tags = f.cache.store.gen.newTags(f.primary, updated, nil)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	o.used = base.used

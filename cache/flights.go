@@ -181,6 +181,12 @@ func (s *Store) enter(q *query) place {
 // begin puts a new fill into the row. flights.mu is held.
 func (s *Store) begin(rw *row, q *query) *fill {
 	f := newFill(q)
+	s.list(rw, f)
+	return f
+}
+
+// list puts f into the row and numbers it. flights.mu is held.
+func (s *Store) list(rw *row, f *fill) {
 	if len(rw.fills) == 0 && f.primary != f.marks.url {
 		if s.flights.unlisted == nil {
 			s.flights.unlisted = make(map[uint64]int)
@@ -191,12 +197,30 @@ func (s *Store) begin(rw *row, q *query) *fill {
 	// After it is in the row: see Store.invalidate.
 	f.born = s.gen.seq.Load()
 	f.version = s.sends.Add(1)
-	return f
 }
 
 // sound tells whether f is not older than a purge, soft or not, of what it
 // fetches. Tags that it may bring are looked at when they are known.
 func (s *Store) sound(f *fill) bool { return s.gen.standing(&f.marks, f.born) == sound }
+
+// hold puts a place for what a forwarded request may bring into the row, which
+// nobody joins: until it leaves, invalidations of the URL are recorded.
+func (s *Store) hold(c *Cache, primary string, names []string, header http.Header) *fill {
+	fl := &s.flights
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	rw := fl.rows[primary]
+	if rw == nil {
+		rw = &row{names: names}
+		fl.rows[primary] = rw
+	}
+	f := &fill{
+		cache: c, primary: primary, reqHeader: header, marks: s.gen.marksOf(primary),
+		phase: phaseDone, closed: true, begun: time.Now(),
+	}
+	s.list(rw, f)
+	return f
+}
 
 // refreshes tells whether f is a refresh in flight of what q is about.
 // flights.mu is held.

@@ -251,7 +251,7 @@ func (c *Cache) sharedTrailer(trailer http.Header) http.Header {
 	if len(trailer) == 0 {
 		return nil
 	}
-	shared := semantics.Sanitize(trailer, c.cfg.Name)
+	shared := semantics.Sanitize(trailer, c.options)
 	if !c.cfg.StoreSetCookie {
 		delete(shared, "Set-Cookie")
 	}

@@ -49,7 +49,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	q := semantics.ParseRequest(r.Header)
 	if at.object != nil {
-		if d := at.judge(q, now); d.Verdict == semantics.Fresh {
+		if d := at.judge(q, now); d.Verdict == semantics.Fresh && !semantics.HasOriginConditions(r.Header) {
 			*buf = key
 			c.keys.Put(buf)
 			h.hit(w, r, at.object, now)
@@ -130,6 +130,7 @@ type forwarding struct {
 	fwd     string
 	detail  string
 	outcome Outcome
+	over    *over // what is stored although it is passed on; nil = not known to be
 }
 
 // forward passes a request on, with a writer that forwards everything, says
@@ -142,13 +143,20 @@ func (h *handler) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if c.cfg.Observe != nil {
 		defer func() { // also when next panics
 			e, rung := failure.Outcome(ctx)
-			c.cfg.Observe(ctx, Event{
+			ev := Event{
 				Kind: Served, Outcome: how.outcome, Fwd: how.fwd, Detail: how.detail, Rung: rung, Failure: e,
 				Status: f.Status(), FwdStatus: f.Status(), Bytes: f.Bytes(), Duration: time.Since(start),
-			})
+			}
+			if f.Swallowed() && e != nil {
+				ev.Outcome, ev.Status, ev.FwdStatus = Failed, e.HTTPStatus(), e.Received()
+			}
+			c.cfg.Observe(ctx, ev)
 		}()
 	}
 	h.next.ServeHTTP(f, r)
+	if f.Swallowed() {
+		how.over.answer(&how)
+	}
 	if f.Status() != 0 {
 		return
 	}
@@ -168,6 +176,9 @@ type forwarder struct {
 // Begin is called before the client sees the answer, so that a client that
 // changed something never reads the old content afterwards.
 func (f *forwarder) Begin(status int) bool {
+	if f.how.over != nil && !f.how.over.begin(status, f.Header()) {
+		return false
+	}
 	f.c.invalidate(f.r, status, f.Header())
 	f.c.addStatus(f.Header(), semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail})
 	return true

@@ -207,6 +207,9 @@ func (l *leader) confirmed() {
 	h := f.headNow()
 	now := time.Now()
 	l.event.Stored, l.event.NotStored = h.store, h.reason
+	if cookies := h.header["Set-Cookie"]; len(cookies) > 0 && !l.c.options.StoreSetCookie {
+		set(l.w.Header(), "Set-Cookie", cookies) // of its own 304
+	}
 	l.object(f.object, semantics.CacheStatus{
 		Fwd: l.fwd, FwdStatus: http.StatusNotModified, Stored: h.store, TTL: f.object.left(now), HasTTL: true,
 	}, Revalidated, now)

@@ -108,9 +108,6 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 	case semantics.NotModified:
 		s.status = http.StatusNotModified
 		withoutBody(out)
-	case semantics.PreconditionFailed:
-		s.status = http.StatusPreconditionFailed
-		refused(out)
 	default:
 		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 {
 			part = selectRanges(r, o.status, header, o.size)
@@ -159,8 +156,13 @@ func withoutBody(h http.Header) {
 // the client or the client's own, keep the refusal in its place.
 func refused(h http.Header) {
 	withoutBody(h)
-	for _, name := range [...]string{"Cache-Control", "Cdn-Cache-Control", "Expires", "Age", "Etag", "Last-Modified"} {
+	for _, name := range [...]string{"Cache-Control", "Expires", "Age", "Etag", "Last-Modified"} {
 		delete(h, name)
+	}
+	for name := range h { // also the targeted ones
+		if strings.HasSuffix(name, "-Control") {
+			delete(h, name)
+		}
 	}
 	h["Content-Length"] = zeroLength
 }

@@ -41,7 +41,7 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 		if round == maxRounds {
 			t.alone = true
 		}
-		if t.step(at, now) { //nolint:contextcheck // the request that t has carries its own
+		if t.step(at, now) {
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
@@ -112,8 +112,7 @@ func (p plan) colour(e *failure.Error) *failure.Error {
 // forwarded as they are, and not stored.
 func (t *task) fetch(at found, now time.Time, p plan) bool {
 	if t.passesOn(at, now) {
-		t.told = true
-		t.forward(t.r.Context(), t.w, t.r, forwarding{fwd: p.fwd, outcome: Miss})
+		t.pass(at, p)
 		return true
 	}
 	q := t.query(at, now)

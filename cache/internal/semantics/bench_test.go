@@ -56,6 +56,6 @@ func BenchmarkAnalyzeAndStore(b *testing.B) {
 	for b.Loop() {
 		Storable("GET", nil, 200, h, Options{})
 		Analyze(h, 200, t0, t0, Options{})
-		Sanitize(h, "holdfast")
+		Sanitize(h, Options{Self: "holdfast"})
 	}
 }

@@ -49,8 +49,12 @@ func Decide(q Request, r *Response, now time.Time) Decision {
 	}
 	asked := q.NoCache || q.MinFresh >= 0 && ttl < q.MinFresh
 	accepted := q.MaxStale >= 0 && !r.MustRevalidate && staleFor <= q.MaxStale
-	if q.MaxAge >= 0 && r.Age(now) > q.MaxAge && !accepted {
-		asked = true
+	if q.MaxAge >= 0 {
+		// Together with max-stale, that is how much older it may be (RFC 9111
+		// sections 5.2.1.1 and 5.2.1.2).
+		older := r.Age(now) - q.MaxAge
+		accepted = accepted && older <= q.MaxStale
+		asked = asked || older > 0 && !accepted
 	}
 	switch {
 	case r.NoCache:

@@ -3,6 +3,7 @@ package semantics
 import (
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,25 +52,56 @@ type directives struct {
 	mustRevalidate, proxyRevalidate, mustUnderstand bool
 	// The fields named by the qualified forms of no-cache and private (RFC 9111
 	// sections 5.2.2.4 and 5.2.2.7), which are not stored.
-	fields []string
-	// targeted: Cache-Control and Expires do not count (RFC 9213 section 2.2).
+	noCacheFields, privateFields []string
+	// targeted: Cache-Control and Expires do not count (RFC 9213 section 2.2), but
+	// the field called target.
 	targeted bool
+	target   string
 }
 
-// targets are the targeted fields that are obeyed, in this order.
-var targets = []string{"Cdn-Cache-Control"}
+// defaultTargets is what Options.Targets is where it is nil.
+var defaultTargets = []string{"Cdn-Cache-Control"}
 
-func parseDirectives(h http.Header) directives {
+func (o *Options) targets() []string {
+	if o.Targets == nil {
+		return defaultTargets
+	}
+	return o.Targets
+}
+
+// parseDirectives reads the first of the targeted fields that is present, parses
+// and is not empty, or else Cache-Control (RFC 9213 section 2.2).
+func parseDirectives(h http.Header, targets []string) directives {
+	d, targeted := directives{}, false
 	for _, name := range targets {
-		if lines := h[name]; len(lines) > 0 {
-			if d, ok := parseTargeted(lines); ok {
-				return d
-			}
+		if lines := h[name]; len(lines) > 0 && !targeted {
+			d, targeted = parseTargeted(lines)
+			d.target = name
 		}
 	}
-	d := noDirectives()
-	eachDirective(h["Cache-Control"], func(name, arg string, has bool) { d.add(name, arg, has) })
+	if !targeted {
+		d = noDirectives()
+		eachDirective(h["Cache-Control"], d.add)
+	}
+	d.checkFields(targets)
 	return d
+}
+
+// checkFields reads qualified directives that name what a cache can't do
+// without as those that apply to the whole response: without its Vary or
+// Content-Encoding, for instance, it would be another one.
+func (d *directives) checkFields(targets []string) {
+	essential := func(name string) bool { return depended[name] || slices.Contains(targets, name) }
+	d.private = d.private || slices.ContainsFunc(d.privateFields, essential)
+	d.noCache = d.noCache || slices.ContainsFunc(d.noCacheFields, essential)
+	d.noCacheFields = slices.DeleteFunc(d.noCacheFields, essential)
+}
+
+// depended are the fields by which a stored response is chosen, judged and
+// decoded.
+var depended = map[string]bool{
+	"Vary": true, "Cache-Control": true, "Expires": true, "Date": true, "Age": true,
+	"Content-Encoding": true, "Content-Range": true, "Content-Type": true, "Content-Length": true,
 }
 
 func noDirectives() directives {
@@ -89,7 +121,7 @@ func (d *directives) add(name, arg string, has bool) {
 	case "stale-if-error":
 		d.sie.set(arg, has)
 	case "public":
-		d.public = true
+		d.public = d.public || !has // with an argument it is not what it looks like
 	case "no-store":
 		d.noStore = true
 	case "must-revalidate":
@@ -97,11 +129,11 @@ func (d *directives) add(name, arg string, has bool) {
 	case "proxy-revalidate":
 		d.proxyRevalidate = true
 	case "must-understand":
-		d.mustUnderstand = true
+		d.mustUnderstand = d.mustUnderstand || !has
 	case "private":
-		d.private = d.qualify(arg, has) || d.private
+		d.private = qualify(&d.privateFields, arg, has) || d.private
 	case "no-cache":
-		d.noCache = d.qualify(arg, has) || d.noCache
+		d.noCache = qualify(&d.noCacheFields, arg, has) || d.noCache
 	}
 }
 
@@ -115,10 +147,10 @@ func (d *delta) set(arg string, has bool) {
 	}
 }
 
-// qualify notes the fields that a qualified directive names. It returns true
-// if the directive applies to the whole response: it names none, or not only
+// qualify notes in fields those that a qualified directive names. It returns
+// true if the directive applies to the whole response: it names none, or not only
 // field names.
-func (d *directives) qualify(arg string, has bool) (whole bool) {
+func qualify(fields *[]string, arg string, has bool) (whole bool) {
 	if !has {
 		return true
 	}
@@ -132,13 +164,15 @@ func (d *directives) qualify(arg string, has bool) (whole bool) {
 		}
 		names = append(names, http.CanonicalHeaderKey(name))
 	}
-	d.fields = append(d.fields, names...)
+	*fields = append(*fields, names...)
 	return len(names) == 0
 }
 
 // parseTargeted reads a targeted field, a structured dictionary (RFC 9213
-// section 2.1). It is ignored whole if it does not parse or is empty. A member
-// of a type that its directive does not have is read the safe way.
+// section 2.1). It is ignored whole if it does not parse or is empty. The value
+// of a member that is not of its directive's type is not consumed: a restriction
+// applies in full, freshness is none, a permission is not given. Parameters are
+// ignored.
 func parseTargeted(lines []string) (directives, bool) {
 	dict, err := httpsfv.UnmarshalDictionary(lines)
 	if err != nil || len(dict.Names()) == 0 {
@@ -186,13 +220,21 @@ func qualified(name string) bool { return name == "private" || name == "no-cache
 // eachDirective calls f for each directive of a Cache-Control field (RFC 9111
 // section 5.2), with its argument, which may be a token or a quoted string
 // whatever the directive's own grammar says. Commas and names inside of quoted
-// strings are part of them.
+// strings are part of them. Behind a quote that is never closed all may be a
+// directive, but none has an argument that can be understood.
 func eachDirective(lines []string, f func(name, arg string, hasArg bool)) {
 	for _, line := range lines {
 		for more := true; more; {
 			var member string
 			member, line, more = nextMember(line)
 			if member == "" {
+				continue
+			}
+			if !more && unterminated(member) {
+				for member := range strings.SplitSeq(member, ",") {
+					name, _, _ := strings.Cut(member, "=")
+					f(strings.Trim(name, " \t\""), notUnderstood, true)
+				}
 				continue
 			}
 			name, arg, has := strings.Cut(member, "=")
@@ -202,7 +244,7 @@ func eachDirective(lines []string, f func(name, arg string, hasArg bool)) {
 			if len(name) < len(member) && member[len(name)] != '=' {
 				// White space before the equals sign is no part of the grammar. The
 				// name is still understood, its argument is not.
-				arg = "\x00"
+				arg = notUnderstood
 			}
 			f(name, arg, has)
 		}
@@ -226,11 +268,27 @@ func nextMember(line string) (member, rest string, more bool) {
 	return strings.Trim(line, " \t"), "", false
 }
 
-// unquote returns the content of a quoted string (RFC 9110 section 5.6.4). If
-// s is none, with something after it for instance, the answer is "\x00", which
-// is no argument of anything.
+// unterminated tells whether a quoted string in member is not closed.
+func unterminated(member string) bool {
+	quoted := false
+	for i := 0; i < len(member); i++ {
+		switch c := member[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		}
+	}
+	return quoted
+}
+
+// notUnderstood is no argument of anything.
+const notUnderstood = "\x00"
+
+// unquote returns the content of a quoted string (RFC 9110 section 5.6.4), or
+// notUnderstood if s is none, with something after it for instance.
 func unquote(s string) string {
-	const bad = "\x00"
+	const bad = notUnderstood
 	if len(s) < 2 || s[0] != '"' {
 		return bad
 	}

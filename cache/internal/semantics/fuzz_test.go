@@ -38,7 +38,7 @@ func FuzzResponse(f *testing.F) {
 				}
 			}
 		}
-		Sanitize(h, "holdfast")
+		Sanitize(h, Options{Self: "holdfast"})
 	})
 }
 

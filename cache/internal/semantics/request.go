@@ -21,7 +21,8 @@ type Request struct {
 
 // ParseRequest reads the directives of a request. Pragma: no-cache counts where
 // there is no Cache-Control (RFC 9111 section 5.4). An argument that is no
-// number is ignored, but that of max-age: that is 0.
+// number is ignored, but that of max-age: that is 0. Of several the most
+// restrictive counts (section 4.2.1).
 func ParseRequest(h http.Header) Request {
 	q := Request{MaxAge: -1, MinFresh: -1, MaxStale: -1, StaleIfError: -1}
 	lines, ok := h["Cache-Control"]
@@ -48,20 +49,28 @@ func (q *Request) add(name, arg string, has bool) {
 	case "only-if-cached":
 		q.OnlyIfCached = true
 	case "max-age":
-		q.MaxAge = parseDelta(arg).duration()
+		q.MaxAge = least(q.MaxAge, parseDelta(arg).duration())
 	case "min-fresh":
 		if d := parseDelta(arg); d >= 0 {
-			q.MinFresh = d.duration()
+			q.MinFresh = max(q.MinFresh, d.duration())
 		}
 	case "max-stale":
 		if !has {
-			q.MaxStale = AnyStale
+			q.MaxStale = least(q.MaxStale, AnyStale)
 		} else if d := parseDelta(arg); d >= 0 {
-			q.MaxStale = d.duration()
+			q.MaxStale = least(q.MaxStale, d.duration())
 		}
 	case "stale-if-error":
 		if d := parseDelta(arg); d >= 0 {
-			q.StaleIfError = d.duration()
+			q.StaleIfError = least(q.StaleIfError, d.duration())
 		}
 	}
+}
+
+// least is the lesser of two; a negative first is none.
+func least(a, b time.Duration) time.Duration {
+	if a < 0 {
+		return b
+	}
+	return min(a, b)
 }

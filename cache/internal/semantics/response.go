@@ -47,7 +47,7 @@ const (
 // when its request went out and its header section came in. For a stored
 // response that a 304 confirmed, h is what [Update] returned.
 func Analyze(h http.Header, status int, sent, received time.Time, o Options) Response {
-	d := parseDirectives(h)
+	d := parseDirectives(h, o.targets())
 	r := Response{
 		Status:       status,
 		Received:     received,
@@ -74,17 +74,29 @@ func first(lines []string) string {
 	return lines[0]
 }
 
-// initialAge is corrected_initial_age of RFC 9111 section 4.2.3. Of an Age of
-// several members the first counts, and one that is no number is ignored
-// (section 5.1).
+// longest is the greatest age and lifetime (RFC 9111 section 1.2.2): what is
+// beyond it is it, so that sums of a few can't overflow.
+const longest = time.Duration(maxDelta) * time.Second
+
+// initialAge is corrected_initial_age of RFC 9111 section 4.2.3.
 func initialAge(age []string, date, sent, received time.Time) time.Duration {
 	apparent := max(0, received.Sub(date))
-	var value time.Duration
-	if len(age) > 0 {
-		member, _, _ := nextMember(age[0])
-		value = parseDelta(member).duration()
+	return min(longest, max(apparent, ageValue(age)+min(longest, max(0, received.Sub(sent)))))
+}
+
+// ageValue reads Age. Of several members the first counts, and one that is no
+// number is ignored (RFC 9111 section 5.1). Empty members are none (RFC 9110
+// section 5.6.1.2).
+func ageValue(lines []string) time.Duration {
+	for _, line := range lines {
+		for more := true; more; {
+			var member string
+			if member, line, more = nextMember(line); member != "" {
+				return parseDelta(member).duration()
+			}
+		}
 	}
-	return max(apparent, value+max(0, received.Sub(sent)))
+	return 0
 }
 
 // lifetime is the freshness lifetime for a shared cache (RFC 9111 section
@@ -101,7 +113,7 @@ func lifetime(d *directives, h http.Header, status int, date time.Time) (life ti
 			if !ok {
 				return 0, false
 			}
-			return max(0, expires.Sub(date)), false
+			return min(longest, max(0, expires.Sub(date))), false
 		}
 	}
 	if !heuristic(status) && !d.public {
@@ -128,7 +140,7 @@ func source(d *directives, h http.Header, guess bool) string {
 		return "heuristic"
 	}
 	if d.targeted && name != "none" {
-		return targets[0] + ": " + name
+		return d.target + ": " + name
 	}
 	return name
 }

@@ -21,9 +21,9 @@ var unstored = map[string]bool{
 // connection and those that Connection lists, what the qualified forms of
 // no-cache and private name, rate limits, request ids and timings, and our own
 // members of Cache-Status and Proxy-Status.
-func Sanitize(h http.Header, self string) http.Header {
-	d := parseDirectives(h)
-	return sanitize(h, self, append(connectionFields(h), d.fields...))
+func Sanitize(h http.Header, o Options) http.Header {
+	d := parseDirectives(h, o.targets())
+	return sanitize(h, o.Self, slices.Concat(connectionFields(h), d.noCacheFields, d.privateFields))
 }
 
 func sanitize(h http.Header, self string, without []string) http.Header {
@@ -49,13 +49,14 @@ func sanitize(h http.Header, self string, without []string) http.Header {
 	return out
 }
 
-// connectionFields are the fields that Connection lists.
+// connectionFields are the fields that Connection lists, but for those that are
+// for all recipients and must not be there (RFC 9110 section 7.6.1).
 func connectionFields(h http.Header) []string {
 	var names []string
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.Trim(name, " \t"); name != "" {
-				names = append(names, http.CanonicalHeaderKey(name))
+			if name = http.CanonicalHeaderKey(strings.Trim(name, " \t")); name != "" && !depended[name] {
+				names = append(names, name)
 			}
 		}
 	}

@@ -13,6 +13,9 @@ type Options struct {
 	// StaleWhileRevalidate and StaleIfError are windows for responses that have
 	// none of their own; 0 is none.
 	StaleWhileRevalidate, StaleIfError time.Duration
+	// Targets are the targeted fields that are obeyed, by their canonical names, in
+	// order (RFC 9213); nil is CDN-Cache-Control, and an empty list none.
+	Targets []string
 	// Self is our name in Cache-Status and Proxy-Status; our own members in these
 	// are not stored.
 	Self string
@@ -40,7 +43,7 @@ const (
 // Options says so, and one that has neither freshness nor a validator is not
 // stored, since nothing useful can be done with it.
 func Storable(method string, reqHeader http.Header, status int, h http.Header, o Options) (ok bool, reason string) {
-	d := parseDirectives(h)
+	d := parseDirectives(h, o.targets())
 	known := understood(status)
 	switch {
 	case method != http.MethodGet:
@@ -57,7 +60,7 @@ func Storable(method string, reqHeader http.Header, status int, h http.Header, o
 		return false, ReasonPrivate
 	case len(reqHeader["Authorization"]) > 0 && !d.shared():
 		return false, ReasonAuthorization
-	case len(h["Set-Cookie"]) > 0 && !o.StoreSetCookie && !slices.Contains(d.fields, "Set-Cookie"):
+	case len(h["Set-Cookie"]) > 0 && !o.StoreSetCookie && !d.leavesOut("Set-Cookie"):
 		return false, ReasonSetCookie
 	}
 	if _, star := VaryNames(h); star {
@@ -79,14 +82,19 @@ func Storable(method string, reqHeader http.Header, status int, h http.Header, o
 // shared tells whether the response may be used for others although its request
 // had credentials (RFC 9111 section 3.5).
 func (d *directives) shared() bool {
-	return d.public || d.sMaxAge != absent || d.mustRevalidate
+	return d.public || d.sMaxAge >= 0 || d.mustRevalidate
+}
+
+// leavesOut tells whether the response says that a field is not to be stored.
+func (d *directives) leavesOut(name string) bool {
+	return slices.Contains(d.noCacheFields, name) || slices.Contains(d.privateFields, name)
 }
 
 // understood tells whether the caching requirements of a status code are
 // implemented here: all that are registered but 206 and 304, which are never
-// stored as they are.
+// stored as they are, and 418, which is registered as unused.
 func understood(status int) bool {
-	return http.StatusText(status) != "" && status >= 200 &&
+	return http.StatusText(status) != "" && status >= 200 && status != http.StatusTeapot &&
 		status != http.StatusPartialContent && status != http.StatusNotModified
 }
 

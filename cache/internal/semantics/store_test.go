@@ -84,7 +84,7 @@ func TestSanitize(t *testing.T) {
 		"X-Three: 3", "X-Four: 4", "Cache-Status: cdn; hit", "Cache-Status: holdfast; hit, other; fwd=miss", "Proxy-Status: holdfast; error=x", "Via: 1.1 a")
 	want := fields("Content-Type: a/b", `Cache-Control: no-cache="x-three", private="X-Four", max-age=9`,
 		"Cache-Status: cdn; hit", "Cache-Status: other; fwd=miss", "Via: 1.1 a")
-	got := Sanitize(h, "holdfast")
+	got := Sanitize(h, Options{Self: "holdfast"})
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -102,7 +102,7 @@ func TestUpdate(t *testing.T) { // RFC 9111 section 3.2
 		"X-Both: 2", "X-New: 1", "Age: 7", "Content-Type: a/c")
 	want := fields(`Etag: W/"a"`, "Content-Length: 5", "Content-Type: a/c", "X-Old: 1", "X-Both: 2", "X-New: 1", "Age: 7",
 		date(time.Minute), "Cache-Control: max-age=1")
-	if d := cmp.Diff(want, Update(stored, fresh, t0.Add(time.Minute))); d != "" {
+	if d := cmp.Diff(want, Update(stored, fresh, t0.Add(time.Minute), Options{})); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff(before, stored); d != "" {

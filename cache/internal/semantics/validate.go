@@ -11,9 +11,8 @@ type Condition uint8
 
 // The outcomes.
 const (
-	Proceed            Condition = iota // there are none, or they hold
-	NotModified                         // 304
-	PreconditionFailed                  // 412
+	Proceed     Condition = iota // there are none, or they hold
+	NotModified                  // 304
 )
 
 // HasConditions tells whether a request has any precondition or a Range.
@@ -21,30 +20,23 @@ func HasConditions(h http.Header) bool {
 	return len(h["If-None-Match"]) > 0 || len(h["If-Modified-Since"]) > 0 || len(h["Range"]) > 0 || HasOriginConditions(h)
 }
 
-// HasOriginConditions tells whether a request has a precondition that a cache
-// can't answer unless its copy is sure to be current (RFC 9111 section 4.3.2).
+// HasOriginConditions tells whether a request has a precondition that is for the
+// origin alone: a cache must not evaluate it (RFC 9111 section 4.3.2, RFC 9110
+// section 13.2.2).
 func HasOriginConditions(h http.Header) bool {
 	return len(h["If-Match"]) > 0 || len(h["If-Unmodified-Since"]) > 0
 }
 
-// Conditional evaluates the preconditions of a GET or HEAD against a stored
-// response in the order of RFC 9110 section 13.2.2. Those of other methods, and
-// those against a response that is not successful, are not evaluated (section
-// 13.2.1). received stands in for the response's Date.
+// Conditional evaluates the preconditions of a GET or HEAD that a cache may
+// evaluate against a stored response, in the order of RFC 9110 section 13.2.2.
+// Those of other methods, and those against a response that is not successful,
+// are not evaluated (section 13.2.1). received stands in for the response's Date.
 func Conditional(method string, reqHeader http.Header, status int, h http.Header, received time.Time) Condition {
 	if method != http.MethodGet && method != http.MethodHead || status < 200 || status > 299 {
 		return Proceed
 	}
-	etag := first(h["Etag"])
-	if lines := reqHeader["If-Match"]; len(lines) > 0 {
-		if !matchETag(lines, etag, strong) {
-			return PreconditionFailed
-		}
-	} else if since, ok, _ := singleDate(reqHeader["If-Unmodified-Since"]); ok && modified(h, received).After(since) {
-		return PreconditionFailed
-	}
 	if lines := reqHeader["If-None-Match"]; len(lines) > 0 {
-		if matchETag(lines, etag, weak) {
+		if matchETag(lines, first(h["Etag"])) {
 			return NotModified
 		}
 		return Proceed
@@ -87,11 +79,11 @@ func modified(h http.Header, received time.Time) time.Time {
 	return received.Truncate(time.Second)
 }
 
-// matchETag tells whether the list of entity tags has one equal to etag, or
-// is "*". Parsing ends at what is no entity tag.
-func matchETag(lines []string, etag string, equal func(a, b string) bool) bool {
+// matchETag tells whether the list of entity tags has one that is etag by the
+// weak comparison, or is "*". Parsing ends at what is no entity tag.
+func matchETag(lines []string, etag string) bool {
 	for _, line := range lines {
-		if line == etag && etag != "" && equal(line, etag) {
+		if line == etag && etag != "" {
 			return true // also a tag that lacks its quotes: the client sends back what it got
 		}
 		for {
@@ -106,7 +98,7 @@ func matchETag(lines []string, etag string, equal func(a, b string) bool) bool {
 			if n == 0 {
 				break
 			}
-			if etag != "" && equal(line[:n], etag) {
+			if etag != "" && weak(line[:n], etag) {
 				return true
 			}
 			line = line[n:]

@@ -35,14 +35,9 @@ func TestConditional(t *testing.T) { // RFC 9110 section 13.2.2
 		{"no date", []string{"If-Modified-Since: yesterday"}, stored, 200, Proceed},
 		{"the Date stands in for Last-Modified (RFC 9111 4.3.2)", []string{"If-Modified-Since: " + at(time.Hour)}, weakly, 200, NotModified},
 		{"the time of receipt stands in for the Date", []string{"If-Modified-Since: " + at(2*time.Hour)}, nil, 200, NotModified},
-		{"If-Match holds", []string{`If-Match: "a"`}, stored, 200, Proceed},
-		{"If-Match fails", []string{`If-Match: "b"`}, stored, 200, PreconditionFailed},
-		{"If-Match is strong", []string{`If-Match: W/"a"`}, weakly, 200, PreconditionFailed},
-		{"If-Match first", []string{`If-Match: "b"`, `If-None-Match: "a"`}, stored, 200, PreconditionFailed},
-		{"If-Match holds, then If-None-Match", []string{`If-Match: "a"`, `If-None-Match: "a"`}, stored, 200, NotModified},
-		{"unmodified since", []string{"If-Unmodified-Since: " + at(0)}, stored, 200, Proceed},
-		{"not unmodified since", []string{"If-Unmodified-Since: " + at(-time.Second)}, stored, 200, PreconditionFailed},
-		{"If-Match outranks If-Unmodified-Since", []string{`If-Match: "a"`, "If-Unmodified-Since: " + at(-time.Second)}, stored, 200, Proceed},
+		{"If-Match is for the origin (RFC 9110 13.2.2)", []string{`If-Match: "b"`}, stored, 200, Proceed},
+		{"If-Match beside If-None-Match", []string{`If-Match: "b"`, `If-None-Match: "a"`}, stored, 200, NotModified},
+		{"If-Unmodified-Since is for the origin", []string{"If-Unmodified-Since: " + at(-time.Second)}, stored, 200, Proceed},
 		{"only successful responses", []string{`If-None-Match: "a"`}, stored, 404, Proceed},
 	}
 	for _, tt := range tests {
