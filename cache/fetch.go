@@ -249,8 +249,6 @@ func (x *fetch) settle() verdict {
 	case f.base != nil && v.err == nil && (hd.status == http.StatusNotFound || hd.status == http.StatusGone):
 		// The origin took it away: the copy goes too.
 		f.cache.store.publisher.submit(job{del: f.base, done: published})
-	case x.confirmed != nil && v.err == nil && withdrawn(hd.reason):
-		f.cache.store.publisher.submit(job{del: f.base, done: published})
 	default:
 		f.published()
 	}
@@ -261,12 +259,6 @@ func (x *fetch) settle() verdict {
 	x.tell(v.err, hd, store, now)
 	f.cache.ended(f)
 	return v
-}
-
-// withdrawn tells reasons for which a response that is confirmed may not stay: it
-// is not to be stored from now on.
-func withdrawn(reason string) bool {
-	return reason == semantics.ReasonNoStore || reason == semantics.ReasonPrivate
 }
 
 // anyRequest is a request without directives.

@@ -93,7 +93,7 @@ func (o *over) freshen(h http.Header) {
 	updated := semantics.Update(base.header(), h, now, opts)
 	ok, reason := semantics.Storable(http.MethodGet, o.r.Header, base.status, updated, opts)
 	switch {
-	case withdrawn(reason):
+	case !o.identified() && (reason == semantics.ReasonNoStore || reason == semantics.ReasonPrivate):
 		o.publish(job{del: base})
 	case ok && o.c.store.sound(o.f):
 		resp := semantics.Analyze(updated, base.status, o.sent, now, opts)

@@ -290,7 +290,7 @@ func TestWithdrawn(t *testing.T) {
 		{"X-Y: z", "", false},
 	} {
 		for _, status := range []int{200, 304} {
-			if status == 304 && (tt.header == "Vary: *" || tt.header == "X-Y: z") {
+			if status == 304 && (tt.header == "Vary: *" || tt.header == "X-Y: z" || tt.header == "Set-Cookie: a=b") { // a cookie beside a 304 is for who asked; the page stays
 				continue
 			}
 			t.Run(fmt.Sprint(status, " ", tt.header, " ", tt.request), func(t *testing.T) {

@@ -41,7 +41,7 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 		if round == maxRounds {
 			t.alone = true
 		}
-		if t.step(at, now) {
+		if t.step(at, now) { //nolint:contextcheck // the request that t has carries its own
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
