@@ -84,7 +84,6 @@ type Config struct {
 	// than 1024 is an error.
 	MaxVariants int
 
-
 	// Targets are the names of the targeted fields (RFC 9213) that this cache is a
 	// target of, in order. The first that a response has, that parses as a
 	// structured dictionary and is not empty, counts instead of Cache-Control and

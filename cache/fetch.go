@@ -174,7 +174,7 @@ func (x *fetch) announce(h http.Header, length int64) {
 func (x *fetch) complete(hd *head) {
 	received := time.Now()
 	hd.shared = semantics.Sanitize(hd.header, x.f.cache.options)
-	if !semantics.Dated(hd.header) {
+	if !semantics.HasDate(hd.header) {
 		hd.shared["Date"] = []string{semantics.FormatDate(received)}
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)

@@ -33,15 +33,15 @@ func Update(stored, fresh http.Header, received time.Time, o Options) http.Heade
 		}
 		out[name] = slices.Clip(slices.Clone(lines))
 	}
-	if !Dated(fresh) {
+	if !HasDate(fresh) {
 		out["Date"] = []string{FormatDate(received)}
 	}
 	return out
 }
 
-// Dated tells whether there is a Date that is one. Where there is none, the time
+// HasDate tells whether there is a Date that is one. Where there is none, the time
 // of receipt takes its place (RFC 9110 section 6.6.1).
-func Dated(h http.Header) bool {
+func HasDate(h http.Header) bool {
 	_, ok, _ := singleDate(h["Date"])
 	return ok
 }
