@@ -1,8 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -12,6 +18,8 @@ import (
 //	/healthz  200 as long as the process answers: restart it where it doesn't.
 //	/readyz   200 while it may be sent traffic, 503 while it drains.
 //	/metrics  Prometheus.
+//	/purge    POST: takes pages out of the cache.
+//	/explain  what the cache has for a URL and would do with a request for it.
 //
 // Readiness says nothing about the origin. A proxy that called itself unready
 // while the origin is down would be taken out of rotation together with all the
@@ -27,7 +35,67 @@ func (p *proxy) adminHandler() http.Handler {
 		plain(w, status, lines...)
 	})
 	mux.Handle("GET /metrics", p.stack.metrics)
-	return mux
+	mux.Handle("/purge", p.purgeHandler())
+	mux.HandleFunc("GET /explain", p.explain)
+	// A page in an operator's browser must not purge.
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// purgeHandler refuses while the snapshot is being written: what it has already
+// would come back at the next start.
+func (p *proxy) purgeHandler() http.Handler {
+	purge := p.stack.cache.PurgeHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.saving.RLock()
+		defer p.saving.RUnlock()
+		if p.saved {
+			plain(w, http.StatusServiceUnavailable, "shutting down, and the snapshot is being written: purge again after the start")
+			return
+		}
+		purge.ServeHTTP(w, r)
+	})
+}
+
+// explain says what the cache would do with a request for ?url=, of the method
+// ?method= and with the fields ?header=Name:+value, without doing it.
+func (p *proxy) explain(w http.ResponseWriter, r *http.Request) {
+	q, err := imagine(r.Context(), r.URL.Query())
+	if err != nil {
+		plain(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	_ = out.Encode(p.stack.cache.Explain(q)) // the operator is gone
+}
+
+// imagine makes the request that a visitor would send.
+func imagine(ctx context.Context, form url.Values) (*http.Request, error) {
+	u, err := url.Parse(form.Get("url"))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("url must be the whole URL that a visitor would use, such as http://shop.example/page; escape it: curl -G --data-urlencode url=...")
+	}
+	method := cmp.Or(form.Get("method"), http.MethodGet)
+	q, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)
+	if err != nil {
+		return nil, errors.New("method must be the name of a method, such as GET")
+	}
+	q.RequestURI, q.Host = u.RequestURI(), u.Host
+	if u.Scheme == "https" {
+		q.TLS = &tls.ConnectionState{}
+	}
+	for _, line := range form["header"] {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return nil, errors.New("header must be NAME:VALUE, such as Accept-Encoding:gzip")
+		}
+		q.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return q, nil
 }
 
 // readiness is the status of /readyz and the lines that explain it.

@@ -57,7 +57,6 @@ func demoTuning() tuning {
 			Trials:    1,
 		},
 		connect:      time.Second,
-		staleIfSlow:  300 * time.Millisecond,
 		retryStale:   -1, // every visit asks, so that healing shows at once
 		brand:        "Holdfast demonstration",
 		message:      "The origin of this demonstration is broken, and this page was not stored. The stored pages still answer.",

@@ -64,8 +64,9 @@ var errSecondSignal = errors.New("a second signal")
 //  1. /readyz turns to 503, and every response closes its connection. For the
 //     lame duck everything is still accepted and answered.
 //  2. The listener closes. What reached it is answered.
-//  3. Refreshes of the cache end, then tunnels, which end only by being told to.
-//  4. The admin listener closes last, so that all this can be watched.
+//  3. The snapshot is written. For that a part of the time is kept back.
+//  4. Refreshes of the cache end, then tunnels, which end only by being told to.
+//  5. The admin listener closes last, so that all this can be watched.
 //
 // All of it together takes no longer than the drain timeout. What is then still
 // running is cut, and said so in the error. An end of abort does the same at once.
@@ -82,21 +83,31 @@ func (p *proxy) drain(abort context.Context) error {
 	pause(ctx, p.cfg.lameDuck)
 
 	var early error
-	step := func(shutdown func(context.Context) error) {
+	step := func(ctx context.Context, shutdown func(context.Context) error) {
 		if err := shutdown(ctx); err != nil && early == nil {
 			early = cmp.Or(context.Cause(ctx), err)
 		}
 	}
-	step(p.public.shutdown)
+	answering, answered := ctx, context.CancelFunc(func() {})
+	if p.cfg.snapshot != "" {
+		answering, answered = context.WithTimeoutCause(ctx, p.cfg.drainTimeout-p.cfg.lameDuck-reserve(p.cfg.drainTimeout-p.cfg.lameDuck),
+			fmt.Errorf("-drain-timeout %v is over, but for what the snapshot needs of it", p.cfg.drainTimeout))
+	}
+	step(answering, p.public.shutdown)
+	answered()
 	left := p.gate.inFlight.Load()
 	if early != nil {
 		p.public.server.Close()
 	}
-	step(p.stack.cache.Shutdown)
-	step(p.stack.backend.Shutdown)
+	unsaved := p.save(ctx)
+	step(ctx, p.stack.cache.Shutdown)
+	step(ctx, p.stack.backend.Shutdown)
 	p.closePrivate(ctx)
 	if early != nil {
-		return fmt.Errorf("the drain ended early, requests in flight: %d: %w", left, early)
+		return errors.Join(fmt.Errorf("the drain ended early, requests in flight: %d: %w", left, early), unsaved)
+	}
+	if unsaved != nil {
+		return unsaved
 	}
 	p.log.Info("drained: nothing was lost")
 	return nil

@@ -18,7 +18,13 @@ type config struct {
 	listen, admin, control string
 	backends               []*url.URL
 	cacheMemory            int64         // bytes
+	maxObject              int64         // bytes; 0 is the cache's own default
 	staleIfError           time.Duration // 0 is off
+	staleWhileRevalidate   time.Duration // 0 is what the origin says
+	staleIfSlow            time.Duration // 0 is off
+	keyIgnoreQuery         []string
+	compress               bool
+	snapshot               string // "" is none
 	storeSetCookie         bool
 	rate                   float64 // per client and second; 0 is off
 	burst                  int     // 0 is what the rate suggests
@@ -49,6 +55,7 @@ func defaults(demo bool) config {
 		control:      defaultControl,
 		cacheMemory:  64 << 20,
 		staleIfError: 24 * time.Hour,
+		staleIfSlow:  500 * time.Millisecond,
 		firstByte:    15 * time.Second,
 		betweenBytes: 15 * time.Second,
 		lameDuck:     2 * time.Second,
@@ -57,6 +64,7 @@ func defaults(demo bool) config {
 	if demo {
 		c.firstByte = time.Second
 		c.betweenBytes = 3 * time.Second
+		c.staleIfSlow = 300 * time.Millisecond
 		c.lameDuck = 0
 		c.drainTimeout = 8 * time.Second // net/http waits 5 s for connections that a browser opened ahead of need
 		c.demo = true
@@ -75,9 +83,15 @@ type flagDoc struct {
 var flagDocs = []flagDoc{
 	{"backend", "URL", "where the site is: http://, https:// or h2c://HOST[:PORT][/PREFIX].\nRepeat it for several endpoints of the same site."},
 	{"listen", "ADDR", "where visitors are answered (default 127.0.0.1:8080)"},
-	{"admin", "ADDR", "/healthz, /readyz and /metrics; keep it private (default 127.0.0.1:8081)"},
+	{"admin", "ADDR", "/healthz, /readyz, /metrics, /purge and /explain; keep it private\n(default 127.0.0.1:8081)"},
 	{"cache-memory", "SIZE", "memory for stored responses, such as 512MB or 2GiB (default 64MiB)"},
+	{"max-object", "SIZE", "the largest page that is stored (default 8MiB, at most a sixteenth of\n-cache-memory)"},
+	{"stale-while-revalidate", "D", "how long a stored page may answer at once while a refresh runs behind it,\nwhere the origin does not say so itself (default 0)"},
 	{"stale-if-error", "D", "how long a stored page may stand in for a failing origin that does not\nsay so itself; 0 is not at all (default 24h)"},
+	{"stale-if-slow", "D", "how long a visitor waits for a refresh before the stored page answers and\nthe refresh goes on; 0 is until it ends (default 500ms)"},
+	{"key-ignore-query", "LIST", "parameters that do not change the page, such as utm_*,fbclid: requests\nthat differ in nothing else share it"},
+	{"compress", "", "store text as gzip and zstd as well, for clients that take it"},
+	{"snapshot", "PATH", "write the stored pages to this file when draining, and begin with them at\nthe next start"},
 	{"store-set-cookie", "", "store responses that set a cookie, if they say that they may be stored"},
 	{"rate", "N/s", "requests per client address: 10/s, 600/m (default: no limit)"},
 	{"burst", "N", "how many of them may come at once (default: as many as in a second)"},
@@ -162,6 +176,11 @@ func newLine(demo bool) *line {
 	add(l, "control", &l.control, parseAddr)
 	add(l, "cache-memory", &l.cacheMemory, parseCacheMemory)
 	add(l, "stale-if-error", &l.staleIfError, parseWindow)
+	add(l, "max-object", &l.maxObject, parseMaxObject)
+	add(l, "stale-while-revalidate", &l.staleWhileRevalidate, parseWindow)
+	add(l, "stale-if-slow", &l.staleIfSlow, parseWindow)
+	add(l, "key-ignore-query", &l.keyIgnoreQuery, parseNames)
+	add(l, "snapshot", &l.snapshot, parseFile)
 	add(l, "rate", &l.rate, parseRate)
 	add(l, "burst", &l.burst, parseCount)
 	add(l, "first-byte", &l.firstByte, parsePositive)
@@ -170,6 +189,7 @@ func newLine(demo bool) *line {
 	add(l, "lame-duck", &l.lameDuck, parseWindow)
 	add(l, "drain-timeout", &l.drainTimeout, parsePositive)
 	l.flags.BoolFunc("store-set-cookie", "", set(l, "store-set-cookie", &l.storeSetCookie, parseSwitch))
+	l.flags.BoolFunc("compress", "", set(l, "compress", &l.compress, parseSwitch))
 	l.flags.BoolFunc("demo", "", set(l, "demo", &l.demo, parseSwitch))
 	l.flags.BoolFunc("version", "", set(l, "version", &l.version, parseSwitch))
 	l.flags.Func("backend", "", func(s string) error {
@@ -233,12 +253,21 @@ func parseCacheMemory(s string) (int64, error) {
 	return n, err
 }
 
+func parseMaxObject(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && n < 1 {
+		return 0, errors.New("must be at least 1B")
+	}
+	return n, err
+}
+
 // demoDefaults puts the demonstration's own defaults where nothing was given.
 func (l *line) demoDefaults() {
 	d := defaults(true)
 	for name, of := range map[string]func(*config) *time.Duration{
 		"first-byte":    func(c *config) *time.Duration { return &c.firstByte },
 		"between-bytes": func(c *config) *time.Duration { return &c.betweenBytes },
+		"stale-if-slow": func(c *config) *time.Duration { return &c.staleIfSlow },
 		"lame-duck":     func(c *config) *time.Duration { return &c.lameDuck },
 		"drain-timeout": func(c *config) *time.Duration { return &c.drainTimeout },
 	} {
@@ -262,6 +291,10 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-health needs -backend: the demonstration's origin has no such check")
 	case c.burst > 0 && c.rate == 0:
 		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
+	case c.maxObject > c.cacheMemory/16:
+		return fmt.Errorf("-max-object %d must be at most a sixteenth of -cache-memory, here %d bytes: a page is held twice while it comes in", c.maxObject, c.cacheMemory/16)
+	case c.demo && c.snapshot != "":
+		return errors.New("-snapshot needs -backend: the demonstration begins empty")
 	case c.lameDuck >= c.drainTimeout:
 		return fmt.Errorf("-lame-duck %v must be shorter than -drain-timeout %v, which includes it", c.lameDuck, c.drainTimeout)
 	}

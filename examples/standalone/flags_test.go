@@ -84,6 +84,22 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-stale-if-error=-1s", backend}, "-stale-if-error", "0 for none"},
 		{[]string{"-stale-if-error=1d", backend}, "-stale-if-error", "24h"},
 		{[]string{"-stale-if-error=9000h", backend}, "-stale-if-error", "24h"},
+		{[]string{"-max-object=0", backend}, "-max-object", "at least 1B"},
+		{[]string{"-max-object=big", backend}, "-max-object", "such as 64MB"},
+		{[]string{"-max-object=5MiB", backend}, "-max-object", "a sixteenth of -cache-memory"},
+		{[]string{"-max-object=1MiB", "-cache-memory=1MiB", backend}, "-max-object", "a sixteenth of -cache-memory"},
+		{[]string{"-stale-while-revalidate=-1s", backend}, "-stale-while-revalidate", "0 for none"},
+		{[]string{"-stale-while-revalidate=10", backend}, "-stale-while-revalidate", "such as 10s"},
+		{[]string{"-stale-if-slow=soon", backend}, "-stale-if-slow", "such as 10s"},
+		{[]string{"-key-ignore-query=", backend}, "-key-ignore-query", "utm_*,fbclid"},
+		{[]string{"-key-ignore-query=a,,b", backend}, "-key-ignore-query", "utm_*,fbclid"},
+		{[]string{"-key-ignore-query=a=b", backend}, "-key-ignore-query", "utm_*,fbclid"},
+		{[]string{"-key-ignore-query=*m", backend}, "-key-ignore-query", "utm_*,fbclid"},
+		{[]string{"-compress=often", backend}, "-compress", "true or false"},
+		{[]string{"-snapshot=", backend}, "-snapshot", "the path of a file"},
+		{[]string{"-snapshot=/", backend}, "-snapshot", "something else"},
+		{[]string{"-snapshot=/no/such/directory/pages", backend}, "-snapshot", "/no/such/directory must exist"},
+		{[]string{"-demo", "-snapshot=pages"}, "-snapshot", "needs -backend"},
 		{[]string{"-store-set-cookie=maybe", backend}, "-store-set-cookie", "true or false"},
 		{[]string{"-rate=10", backend}, "-rate", "10/s"},
 		{[]string{"-rate=0/s", backend}, "-rate", "above 0"},
@@ -141,7 +157,8 @@ func TestFlags(t *testing.T) {
 	cfg, err := parseFlags([]string{
 		"-listen", "[::1]:80", "-admin", ":9", "-backend", "http://a", "-backend", "h2c://a:81/x", "--cache-memory", "1.5GiB",
 		"-stale-if-error=0", "-store-set-cookie", "-rate", "90/m", "-burst", "7", "-first-byte", "90s", "-between-bytes", "1m",
-		"-health", "/up?deep=1", "-lame-duck=0", "-drain-timeout=1s",
+		"-health", "/up?deep=1", "-lame-duck=0", "-drain-timeout=1s", "-max-object", "1MB", "-stale-while-revalidate", "10s",
+		"-stale-if-slow", "0", "-key-ignore-query", "utm_*, gclid", "-compress", "-snapshot", "pages",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +174,7 @@ func TestFlags(t *testing.T) {
 	want := config{
 		listen: "[::1]:80", admin: ":9", control: defaultControl, cacheMemory: 3 << 29, storeSetCookie: true, rate: 1.5, burst: 7,
 		firstByte: 90 * time.Second, betweenBytes: time.Minute, health: "/up?deep=1", drainTimeout: time.Second,
+		maxObject: 1e6, staleWhileRevalidate: 10 * time.Second, keyIgnoreQuery: []string{"utm_*", "gclid"}, compress: true, snapshot: "pages",
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("parseFlags = %s\nwant         %s", got, want)
@@ -171,7 +189,7 @@ func TestDefaults(t *testing.T) {
 	cfg.backends = nil
 	want := config{
 		listen: "127.0.0.1:8080", admin: "127.0.0.1:8081", control: "127.0.0.1:8082", cacheMemory: 64 << 20, staleIfError: 24 * time.Hour,
-		firstByte: 15 * time.Second, betweenBytes: 15 * time.Second, lameDuck: 2 * time.Second, drainTimeout: 30 * time.Second,
+		staleIfSlow: 500 * time.Millisecond, firstByte: 15 * time.Second, betweenBytes: 15 * time.Second, lameDuck: 2 * time.Second, drainTimeout: 30 * time.Second,
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("defaults = %s\nwant       %s", got, want)

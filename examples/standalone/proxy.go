@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/holdfast-go/holdfast/backend"
@@ -93,8 +94,11 @@ func (p *proxy) open(ctx context.Context) error {
 		}
 		endpoints, t = p.demo.endpoints(), demoTuning()
 	}
-	p.stack, err = newStack(ctx, p.cfg, t, endpoints, p.log)
-	return err
+	if p.stack, err = newStack(ctx, p.cfg, t, endpoints, p.log); err != nil {
+		return err
+	}
+	p.restore()
+	return nil
 }
 
 // start begins to answer.
@@ -143,7 +147,7 @@ func (p *proxy) banner() string {
 		names = append(names, u.String())
 	}
 	fmt.Fprintf(&b, "holdfast: %s stands in front of %s\n", p.public.url(), strings.Join(names, ", "))
-	fmt.Fprintf(&b, "holdfast: %s has /healthz, /readyz and /metrics\n", p.admin.url())
+	fmt.Fprintf(&b, "holdfast: %s has /healthz, /readyz, /metrics, /purge and /explain\n", p.admin.url())
 	return b.String()
 }
 

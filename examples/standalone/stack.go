@@ -39,7 +39,6 @@ type tuning struct {
 	health       backend.Health // but its path
 	retries      int
 	connect      time.Duration
-	staleIfSlow  time.Duration
 	retryStale   time.Duration
 	brand        string
 	message      string
@@ -184,13 +183,15 @@ func untilHeaders(firstByte time.Duration) time.Duration {
 
 func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 	c := cache.Config{
-		MemoryBytes:    cfg.cacheMemory,
-		StaleIfError:   cfg.staleIfError,
-		StaleIfSlow:    t.staleIfSlow,
-		RetryStale:     t.retryStale,
-		FillTimeout:    untilHeaders(cfg.firstByte),
-		StoreSetCookie: cfg.storeSetCookie,
-		Observe:        obs.Cache,
+		MemoryBytes:          cfg.cacheMemory,
+		MaxObjectBytes:       cfg.maxObject,
+		StaleWhileRevalidate: cfg.staleWhileRevalidate,
+		StaleIfError:         cfg.staleIfError,
+		StaleIfSlow:          cfg.staleIfSlow,
+		RetryStale:           t.retryStale,
+		FillTimeout:          untilHeaders(cfg.firstByte),
+		StoreSetCookie:       cfg.storeSetCookie,
+		Observe:              obs.Cache,
 	}
 	if cfg.staleIfError == 0 {
 		c.StaleIfError = -1

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -235,6 +237,36 @@ func parsePath(s string) (string, error) {
 	if err != nil || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") ||
 		strings.ContainsAny(s, "# ") || u.Host != "" {
 		return "", errors.New("must be a path such as /healthz")
+	}
+	return s, nil
+}
+
+// parseNames reads a list of names of query parameters, of which one may end in
+// a star.
+func parseNames(s string) ([]string, error) {
+	const want = "must be names of query parameters with commas between them, such as utm_*,fbclid"
+	var names []string
+	for name := range strings.SplitSeq(s, ",") {
+		name = strings.TrimSpace(name)
+		if name == "" || strings.ContainsAny(name, "=&#? ") || strings.Contains(strings.TrimSuffix(name, "*"), "*") {
+			return nil, errors.New(want)
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// parseFile checks the path of a file that is going to be written: its directory
+// must be there, or all that was to be kept would be lost at the end.
+func parseFile(s string) (string, error) {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", errors.New("must be the path of a file, such as /var/lib/holdfast/pages")
+	}
+	if info, err := os.Stat(s); err == nil && !info.Mode().IsRegular() {
+		return "", errors.New("must be a file, this is something else")
+	}
+	if info, err := os.Stat(filepath.Dir(s)); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("the directory %s must exist", filepath.Dir(s))
 	}
 	return s, nil
 }

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// storing is an origin whose pages may be stored for an hour.
+func storing(t *testing.T) *httptest.Server {
+	t.Helper()
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=3600")
+		_, _ = w.Write([]byte("page " + r.URL.Path))
+	}))
+	t.Cleanup(origin.Close)
+	return origin
+}
+
+// A restart begins with what was stored, although the origin is gone by then.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	origin := storing(t)
+	file := filepath.Join(t.TempDir(), "pages")
+	args := []string{"-listen", freeAddr(t), "-backend", origin.URL, "-snapshot", file}
+	p, c := start(t, args...), newClient(t)
+	for _, path := range []string{"/a", "/b"} {
+		if r := get(t, c, p.site+path); r.body != "page "+path {
+			t.Fatalf("%s = %s %q", path, r.Status, r.body)
+		}
+	}
+	p.drained(t)
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the snapshot: %v, %v; want a file that only its owner may read", info, err)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin.Close()
+
+	p = start(t, args...)
+	for _, path := range []string{"/a", "/b"} {
+		r := get(t, c, p.site+path)
+		if r.body != "page "+path || !strings.Contains(r.Header.Get("Cache-Status"), "; hit; ttl=3") || r.Header.Get("Age") == "" {
+			t.Errorf("after the restart %s = %s %q, Cache-Status %q, Age %q", path, r.Status, r.body, r.Header.Get("Cache-Status"), r.Header.Get("Age"))
+		}
+	}
+	// What is purged now must not come back, whatever ends the process.
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the snapshot that was read is still there: %v", err)
+	}
+	p.signal(t, syscall.SIGKILL)
+	p.wait(t)
+
+	for name, content := range map[string][]byte{
+		"cut short":     whole[:len(whole)-3],
+		"a changed bit": append(append([]byte(nil), whole[:len(whole)/2]...), append([]byte{whole[len(whole)/2] ^ 1}, whole[len(whole)/2+1:]...)...),
+		"empty":         {},
+		"another file":  []byte("<html>no snapshot</html>"),
+	} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p = start(t, args...)
+		if r := get(t, c, p.site+"/a"); r.StatusCode != http.StatusBadGateway {
+			t.Errorf("%s: /a = %s, want an empty cache in front of an origin that is gone", name, r.Status)
+		}
+		if log := p.stderr.String(); !strings.Contains(log, "the snapshot was not read: the cache begins empty") || !strings.Contains(log, file) {
+			t.Errorf("%s: the log does not say that the snapshot was refused:\n%s", name, log)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != string(content) {
+			t.Errorf("%s: the file was changed (%v)", name, err)
+		}
+		p.signal(t, syscall.SIGKILL)
+		p.wait(t)
+	}
+}
+
+// A snapshot that can't be written is said, and the exit code tells.
+func TestSnapshotNotWritten(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "-backend", storing(t).URL, "-snapshot", filepath.Join(dir, "pages"))
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != exitFailed || !strings.Contains(p.stderr.String(), "-snapshot "+filepath.Join(dir, "pages")+" was not written") {
+		t.Errorf("exit code %d, want %d and a line that says so", code, exitFailed)
+	}
+}
