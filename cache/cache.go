@@ -71,7 +71,7 @@ func New(cfg Config) (*Cache, error) {
 		}
 	}
 	c.normal, _ = semantics.NewNormaliser(cfg.Normalize.Encodings, cfg.Normalize.Languages, cfg.Normalize.Types) // it was checked
-	c.maxObject = min(cfg.MaxObjectBytes, c.store.budget.limit/2)
+	c.maxObject = min(cfg.MaxObjectBytes, c.store.budget.limit)
 	c.keys.New = func() any { b := make([]byte, 0, 256); return &b }
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // it never fails; the id tells processes apart, no more

@@ -21,8 +21,8 @@ type Config struct {
 	// entries, 1/8 for fills in flight. 0 = 64 MiB; less than 64 KiB is an error.
 	MemoryBytes int64
 	// MaxObjectBytes is the largest body that is stored, in bytes. Larger ones
-	// stream through unstored. 0 = 8 MiB; it is lowered to half of the store's
-	// fill budget (a sixteenth of its memory). Negative is an error.
+	// stream through unstored. 0 = 8 MiB; it is lowered to the store's
+	// fill budget (an eighth of its memory). Negative is an error.
 	MaxObjectBytes int64
 	// Namespace keeps two caches on one Store apart.
 	Namespace string

@@ -77,7 +77,7 @@ func (p *proxy) explain(w http.ResponseWriter, r *http.Request) {
 func imagine(ctx context.Context, form url.Values) (*http.Request, error) {
 	u, err := url.Parse(form.Get("url"))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("url must be the whole URL that a visitor would use, such as http://shop.example/page; escape it: curl -G --data-urlencode url=...")
+		return nil, errors.New("url must be the whole URL that a visitor would use, such as http://shop.example/page, escaped (curl -G --data-urlencode url=URL does that)")
 	}
 	method := cmp.Or(form.Get("method"), http.MethodGet)
 	q, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)

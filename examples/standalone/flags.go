@@ -85,21 +85,21 @@ var flagDocs = []flagDoc{
 	{"listen", "ADDR", "where visitors are answered (default 127.0.0.1:8080)"},
 	{"admin", "ADDR", "/healthz, /readyz, /metrics, /purge and /explain; keep it private\n(default 127.0.0.1:8081)"},
 	{"cache-memory", "SIZE", "memory for stored responses, such as 512MB or 2GiB (default 64MiB)"},
-	{"max-object", "SIZE", "the largest page that is stored (default 8MiB, at most a sixteenth of\n-cache-memory)"},
-	{"stale-while-revalidate", "D", "how long a stored page may answer at once while a refresh runs behind it,\nwhere the origin does not say so itself (default 0)"},
+	{"max-object", "SIZE", "the largest page that is stored (default 8MiB, or an eighth of\n-cache-memory, which is the most that it may be)"},
+	{"stale-while-revalidate", "D", "how long a stored page may answer at once while a refresh runs behind\nit, where the origin does not say so itself (default 0)"},
 	{"stale-if-error", "D", "how long a stored page may stand in for a failing origin that does not\nsay so itself; 0 is not at all (default 24h)"},
-	{"stale-if-slow", "D", "how long a visitor waits for a refresh before the stored page answers and\nthe refresh goes on; 0 is until it ends (default 500ms)"},
+	{"stale-if-slow", "D", "how long a visitor waits for a refresh before the stored page answers\nand the refresh goes on; 0 is until it ends (default 500ms)"},
 	{"key-ignore-query", "LIST", "parameters that do not change the page, such as utm_*,fbclid: requests\nthat differ in nothing else share it"},
 	{"compress", "", "store text as gzip and zstd as well, for clients that take it"},
-	{"snapshot", "PATH", "write the stored pages to this file when draining, and begin with them at\nthe next start"},
+	{"snapshot", "PATH", "write the stored pages to this file when draining, and begin with them\nat the next start"},
 	{"store-set-cookie", "", "store responses that set a cookie, if they say that they may be stored"},
 	{"rate", "N/s", "requests per client address: 10/s, 600/m (default: no limit)"},
 	{"burst", "N", "how many of them may come at once (default: as many as in a second)"},
 	{"first-byte", "D", "how long the origin may take to begin its answer (default 15s)"},
 	{"between-bytes", "D", "how long it may pause in the middle of one (default 15s)"},
-	{"health", "PATH", "ask every endpoint for this path, and leave out those that do not answer"},
-	{"lame-duck", "D", "after SIGTERM: go on answering while load balancers learn from /readyz to\nsend nothing more (default 2s)"},
-	{"drain-timeout", "D", "after SIGTERM: the end of all patience, lame duck included (default 30s)"},
+	{"health", "PATH", "ask every endpoint for this path; leave out those that do not answer"},
+	{"lame-duck", "D", "after SIGTERM: go on answering while load balancers learn from /readyz\nto send nothing more (default 2s)"},
+	{"drain-timeout", "D", "after SIGTERM: the end of all patience, lame duck included\n(default 30s)"},
 	{"demo", "", "the demonstration, for when its addresses need flags"},
 	{"control", "ADDR", "the demonstration's control page (default 127.0.0.1:8082)"},
 	{"version", "", "print the version"},
@@ -121,7 +121,7 @@ Flags
 			if i > 0 {
 				head = ""
 			}
-			fmt.Fprintf(&b, "  %-20s  %s\n", strings.TrimSpace(head), line)
+			fmt.Fprintf(&b, "  %-25s  %s\n", strings.TrimSpace(head), line)
 		}
 	}
 	b.WriteString(`
@@ -291,8 +291,8 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-health needs -backend: the demonstration's origin has no such check")
 	case c.burst > 0 && c.rate == 0:
 		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
-	case c.maxObject > c.cacheMemory/16:
-		return fmt.Errorf("-max-object %d must be at most a sixteenth of -cache-memory, here %d bytes: a page is held twice while it comes in", c.maxObject, c.cacheMemory/16)
+	case c.maxObject > c.cacheMemory/8:
+		return fmt.Errorf("-max-object %d must be at most an eighth of -cache-memory, here %d bytes: that much is kept for pages that come in", c.maxObject, c.cacheMemory/8)
 	case c.demo && c.snapshot != "":
 		return errors.New("-snapshot needs -backend: the demonstration begins empty")
 	case c.lameDuck >= c.drainTimeout:

@@ -25,6 +25,9 @@ type proxy struct {
 	admin  *site
 	demo   *demo      // nil with -backend
 	failed chan error // a listener that ended by itself
+
+	saving sync.RWMutex // guards saved; held for reading while something is purged
+	saved  bool         // the snapshot is being written: nothing is purged any more
 }
 
 // serve runs the proxy until a signal or the end of ctx, and drains it.

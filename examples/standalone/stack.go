@@ -63,8 +63,7 @@ func siteTuning(cfg config) tuning {
 			Rise:     1,
 			Fall:     3,
 		},
-		staleIfSlow: 500 * time.Millisecond,
-		retryStale:  time.Second,
+		retryStale: time.Second,
 	}
 	if len(cfg.backends) == 1 {
 		t.retries = 1
@@ -191,6 +190,7 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 		RetryStale:           t.retryStale,
 		FillTimeout:          untilHeaders(cfg.firstByte),
 		StoreSetCookie:       cfg.storeSetCookie,
+		Key:                  cache.Key{QueryIgnore: cfg.keyIgnoreQuery},
 		Observe:              obs.Cache,
 	}
 	if cfg.staleIfError == 0 {
