@@ -24,7 +24,10 @@ type Cache struct {
 	maxObject int64
 	normal    *semantics.Normaliser // nil = nothing is normalised
 
-	keyer    keyer
+	keyer keyer
+
+	compressor *compressor // nil = no compression
+
 	failures *memory[lastFailure]
 	sites    sites
 	markers  *memory[string] // URLs that are not collapsed, and why
@@ -72,6 +75,9 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.normal, _ = semantics.NewNormaliser(cfg.Normalize.Encodings, cfg.Normalize.Languages, cfg.Normalize.Types) // it was checked
 	c.maxObject = min(cfg.MaxObjectBytes, c.store.budget.limit)
+	if cfg.Compress {
+		c.compressor = newCompressor(c.store)
+	}
 	c.keys.New = func() any { b := make([]byte, 0, 256); return &b }
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // it never fails; the id tells processes apart, no more
@@ -116,6 +122,9 @@ func (c *Cache) Shutdown(ctx context.Context) error {
 		for _, f := range left {
 			f.expire(errShutdown)
 		}
+	}
+	if c.compressor != nil {
+		c.compressor.close()
 	}
 	if c.ownStore {
 		c.store.Close()

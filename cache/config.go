@@ -64,6 +64,18 @@ type Config struct {
 	// always wait for the headers of the fetch in flight.
 	HitForMiss time.Duration
 
+	// Compress stores what can be compressed under gzip and zstd, too, for clients
+	// that accept one (RFC 9110 section 12.5.3): text, scripts, JSON, XML, SVG and
+	// the like of 512 bytes and more, where at least a twentieth is saved. It is
+	// done once, after the response was stored, on one goroutine: until then, and
+	// where that has too much to do, content goes out as it is. It takes about as
+	// much memory more as the content has compressed, twice. Compressed answers
+	// have a weak ETag, all answers of what can be compressed a Vary; ranges are
+	// those of the content as it is. What has no-transform or a digest is left
+	// alone, and so is what the origin compressed, with which this has nothing
+	// to do: the origin is asked as before. false = content as it came.
+	Compress bool
+
 	// StoreSetCookie stores responses with Set-Cookie where RFC 9111 permits
 	// it. By default they are never stored.
 	StoreSetCookie bool

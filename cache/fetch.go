@@ -178,6 +178,7 @@ func (x *fetch) complete(hd *head) {
 		hd.shared["Date"] = []string{semantics.FormatDate(received)}
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)
+	hd.varies = hd.store && x.f.cache.compresses(hd.status, hd.header, hd.length)
 	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.f.cache.options)
 	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, nil)
 }
@@ -242,7 +243,13 @@ func (x *fetch) settle() verdict {
 	if f.detached {
 		f.site.ended(f.wasSuperseded())
 	}
-	published := func(putResult) { f.published() }
+	published := func(r putResult) {
+		f.published()
+		if o != nil && o.codings != nil && r == putStored {
+			o.codings.stored()
+			f.cache.compressor.offer(o)
+		}
+	}
 	switch {
 	case store:
 		f.cache.store.publisher.submit(job{put: o, keep: o.keep(now), done: published})
@@ -325,6 +332,7 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	hd.shared = semantics.Sanitize(updated, opts)
 	hd.tags = f.cache.store.gen.newTags(f.primary, updated, nil)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
+	o.keepCodings(base)
 	o.used = base.used
 	hd.vary = o.vary
 	x.withdraw(&hd)

@@ -130,6 +130,7 @@ type head struct {
 	shared http.Header // what others may see of it
 	length int64       // announced; -1 = not
 	vary   []string
+	varies bool // what is stored may be sent under other codings
 	resp   semantics.Response
 	store  bool
 	share  bool   // those of its variant who wait may have it, stored or not

@@ -206,6 +206,9 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 	} else {
 		merge(out, h.header)
 	}
+	if h.varies {
+		addVary(out)
+	}
 	t.c.addStatus(out, s)
 	t.event.Outcome, t.event.Fwd, t.event.FwdStatus, t.event.Detail = Miss, fwd, h.received(), s.Detail
 	t.event.Collapsed, t.event.Stored, t.event.NotStored = collapsed, h.store && !collapsed, h.reason

@@ -35,6 +35,8 @@ type object struct {
 
 	maxVariants int // of the URL, by the Config of the cache that stored it
 
+	codings *codings // what else it may be sent as; nil = nothing
+
 	used *atomic.Int64 // Unix second of its last use, for the recency of variants
 	memo atomic.Pointer[memo]
 }
@@ -85,6 +87,9 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 		length = []string{strconv.FormatInt(size, 10)}
 	}
 	o.fields = fieldsOf(header, length)
+	if len(trailer) == 0 && f.cache.compresses(status, header, size) {
+		o.offerCodings(header)
+	}
 	return o
 }
 
@@ -134,11 +139,17 @@ func (o *object) values(name string) []string {
 	return nil
 }
 
-// header makes a map of the fields.
+// header makes a map of the fields as the origin sent them.
 func (o *object) header() http.Header {
 	h := make(http.Header, len(o.fields)+2)
 	for _, f := range o.fields {
 		h[f.name] = f.values
+	}
+	if o.codings != nil {
+		delete(h, "Vary")
+		if o.codings.vary != nil {
+			h["Vary"] = o.codings.vary
+		}
 	}
 	return h
 }
@@ -168,6 +179,12 @@ func (o *object) cost() int64 {
 	n := o.size + int64(len(o.primary)+len(o.variant)) + o.tags.cost() + recordOverhead
 	if len(o.vary) > 0 {
 		n += int64(len(o.key)) + variantOverhead
+	}
+	if o.codings != nil {
+		n += codingsOverhead
+		if made := o.codings.made.Load(); made != nil {
+			n += made.cost()
+		}
 	}
 	for _, f := range o.fields {
 		n += int64(len(f.name)) + fieldOverhead

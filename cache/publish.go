@@ -23,9 +23,12 @@ type publisher struct {
 
 // job is one thing to write.
 type job struct {
-	put  *object // to be stored
-	del  *object // to be removed, if it is still there
-	keep time.Duration
+	put *object // to be stored
+	del *object // to be removed, if it is still there
+	// coded are codings that are to be entered for codedOf.
+	coded   *coded
+	codedOf *object
+	keep    time.Duration
 	// onlyNew: put replaces nothing.
 	onlyNew bool
 	done    func(putResult) // called on the publisher's goroutine; must not block
@@ -112,6 +115,8 @@ func (p *publisher) publish(batch []job) {
 	for i := range batch {
 		j := &batch[i]
 		switch o := j.put; {
+		case j.coded != nil:
+			shelf.enter(j.codedOf, j.coded)
 		case j.del != nil:
 			p.remove(j.del)
 		case !p.store.valid(o), j.onlyNew && p.taken(o):

@@ -58,6 +58,9 @@ func (s *Store) putRestored(batch []restored) (stored int) {
 		wg.Add(1)
 		s.publisher.submit(job{put: e.object, keep: e.keep, onlyNew: true, done: func(r putResult) {
 			results[i] = r
+			if r == putStored {
+				e.object.codings.stored()
+			}
 			wg.Done()
 		}})
 	}

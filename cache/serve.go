@@ -20,7 +20,7 @@ func (h *handler) hit(w http.ResponseWriter, r *http.Request, o *object, now tim
 	if c.cfg.ShowKey {
 		status = c.statusOf(o, semantics.CacheStatus{Hit: true, TTL: o.left(now), HasTTL: true, Key: readable(o.primary)})
 	}
-	sent := serveObject(w, r, o, m.ageField, status)
+	sent := c.serveObject(w, r, o, m.ageField, status)
 	if c.cfg.Observe != nil {
 		outcome := Hit
 		if sent.condition != semantics.Proceed {
@@ -89,9 +89,18 @@ type sent struct {
 // serveObject answers from o, with its trailers and as the request's conditions
 // and range will have it. Age and Cache-Status come from outside; the rest is
 // assigned as it is stored.
-func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status []string) sent {
+func (c *Cache) serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status []string) sent {
 	out := w.Header()
-	for _, f := range o.plain() {
+	fields := o.plain()
+	var rep *representation
+	if o.codings != nil && c.compressor != nil {
+		if rep = o.codings.choose(r); rep != nil {
+			fields = rep.fields
+		} else {
+			c.compressor.offer(o)
+		}
+	}
+	for _, f := range fields {
 		set(out, f.name, f.values)
 	}
 	set(out, "Cache-Status", status)
@@ -109,7 +118,7 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 		s.status = http.StatusNotModified
 		withoutBody(out)
 	default:
-		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 {
+		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 && rep == nil {
 			part = selectRanges(r, o.status, header, o.size)
 			part.fields(out)
 			s.status = part.status(o.status)
@@ -124,6 +133,11 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *object, age, status 
 	}
 	if !part.whole() {
 		s.bytes, _ = part.write(w, o) // an error: the client is gone
+		return s
+	}
+	if rep != nil {
+		n, _ := w.Write(rep.body)
+		s.bytes = int64(n)
 		return s
 	}
 	for _, chunk := range o.body {

@@ -530,7 +530,7 @@ func FuzzRestore(f *testing.F) {
 		for _, rec := range recs {
 			if o := rec.object; o != nil {
 				r, _ := http.NewRequest(http.MethodGet, "/", nil)
-				serveObject(&sink{make(http.Header)}, r, o, nil, nil)
+				c.serveObject(&sink{make(http.Header)}, r, o, nil, nil)
 				c.store.shelf.del(rec)
 			}
 		}

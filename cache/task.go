@@ -226,7 +226,7 @@ func (t *task) object(o *object, s semantics.CacheStatus, outcome Outcome, now t
 		s.Key = readable(t.primary)
 	}
 	o.touch(now)
-	sent := serveObject(t.w, t.r, o, o.memoAt(t.c, now).ageField, t.c.statusOf(o, s))
+	sent := t.c.serveObject(t.w, t.r, o, o.memoAt(t.c, now).ageField, t.c.statusOf(o, s))
 	if sent.condition != semantics.Proceed && outcome != Stale {
 		outcome = NotModified
 	}
