@@ -170,8 +170,12 @@ func (s *shelf) enter(o *object, made *coded) {
 	if s.closed {
 		return
 	}
-	key := []byte(o.key)
+	key := []byte(o.primary)
 	rec, ok := s.cache.Get(key)
+	if ok && rec != nil && rec.key == o.primary && rec.index != nil {
+		key = []byte(rec.index.keyOf(o))
+		rec, ok = s.cache.Get(key)
+	}
 	ttl, there := s.cache.GetTTL(key)
 	if !ok || !there || rec == nil || rec.object != o || ttl <= 0 {
 		return

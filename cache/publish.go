@@ -116,7 +116,6 @@ func (p *publisher) publish(batch []job) {
 		j := &batch[i]
 		switch o := j.put; {
 		case j.coded != nil:
-			shelf.enter(j.codedOf, j.coded)
 		case j.del != nil:
 			p.remove(j.del)
 		case !p.store.valid(o), j.onlyNew && p.taken(o):
@@ -132,6 +131,11 @@ func (p *publisher) publish(batch []job) {
 	indexes.flush()
 	for primary, keys := range gone {
 		p.clear(primary, keys)
+	}
+	for _, j := range batch {
+		if j.coded != nil {
+			shelf.enter(j.codedOf, j.coded)
+		}
 	}
 	for _, j := range batch {
 		j.finish(j.result)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -222,16 +223,24 @@ func (c *Cache) restoredObject(e *snapshotEntry, born uint64, now time.Time, dow
 	}
 	held := addDuration(e.held, down)
 	received := now.Add(-held)
+	e.header["Age"] = []string{strconv.FormatInt(semantics.Seconds(e.initialAge), 10)} // it is not kept
 	resp := semantics.Analyze(e.header, e.status, received, received, c.options)
-	resp.InitialAge = e.initialAge // with what an Age said
+	resp.InitialAge = e.initialAge
 	if addDuration(e.initialAge, held) > maxSnapshotAge {
 		return nil, 0
 	}
 	if len(e.trailer) == 0 {
 		e.trailer = nil
 	}
+	tags := c.store.gen.newTags(e.primary, e.header, e.tags)
+	if e.moreTags && (tags == nil || !tags.moreNames) {
+		return nil, 0 // a purge could miss it
+	}
 	f := &fill{cache: c, primary: e.primary, born: born}
-	o := newObject(f, e.status, e.header, e.body, e.size, e.trailer, resp, c.store.gen.newTags(e.primary, e.header, nil))
+	o := newObject(f, e.status, e.header, e.body, e.size, e.trailer, resp, tags)
+	if e.soft {
+		o.checked.Store(born<<1 | uint64(softened))
+	}
 	if !slices.Equal(o.vary, e.vary) {
 		return nil, 0 // it varies by something else now: what the request had of that is not known
 	}

@@ -70,6 +70,9 @@ type snapshotEntry struct {
 	status           int
 	initialAge, held time.Duration // its age when it was received, and since then
 	idle             time.Duration // since it was used last
+	soft             bool          // purged softly
+	tags             []string
+	moreTags         bool // there were more
 	header, trailer  http.Header
 	body             [][]byte
 	size             int64
@@ -234,6 +237,13 @@ func appendStrings(b []byte, list []string) []byte {
 	return b
 }
 
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
 func appendHeader(b []byte, h http.Header) []byte {
 	b = binary.AppendUvarint(b, uint64(len(h)))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
@@ -254,6 +264,7 @@ func (e *snapshotEntry) append(b []byte) []byte {
 	for _, d := range [...]time.Duration{e.initialAge, e.held, e.idle} {
 		b = binary.AppendUvarint(b, uint64(max(d, 0)))
 	}
+	b = appendBool(appendStrings(appendBool(b, e.soft), e.tags), e.moreTags)
 	return appendHeader(appendHeader(b, e.header), e.trailer)
 }
 
@@ -284,6 +295,14 @@ func (f *fieldReader) int() int64 {
 	}
 	f.b = f.b[size:]
 	return n
+}
+
+func (f *fieldReader) bool() bool {
+	n := f.uint()
+	if n > 1 {
+		f.fail()
+	}
+	return n == 1
 }
 
 func (f *fieldReader) duration() time.Duration {
@@ -358,6 +377,7 @@ func parseSnapshotEntry(b []byte) (e snapshotEntry, err error) {
 	e.primary, e.vary, e.variant = f.string(), f.strings(), []byte(f.string())
 	status := f.uint()
 	e.initialAge, e.held, e.idle = f.duration(), f.duration(), f.duration()
+	e.soft, e.tags, e.moreTags = f.bool(), f.strings(), f.bool()
 	e.header, e.trailer = f.header(), f.header()
 	if err := f.end(); err != nil {
 		return e, err

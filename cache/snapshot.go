@@ -53,13 +53,17 @@ func (c *Cache) Snapshot(w io.Writer) error {
 	count := uint64(0)
 	var fields []byte
 	for _, o := range objects {
-		if !c.store.valid(o) {
+		standing := c.store.standing(o)
+		if standing == purged {
 			continue
 		}
 		e := snapshotEntry{
 			primary: o.primary, vary: o.vary, variant: o.variant, status: o.status,
 			initialAge: o.resp.InitialAge, held: now.Sub(o.resp.Received), idle: idle[o],
-			header: o.header(), trailer: o.trailer,
+			soft: standing == softened, header: o.header(), trailer: o.trailer,
+		}
+		if o.tags != nil {
+			e.tags, e.moreTags = o.tags.names, o.tags.moreNames
 		}
 		if fields = e.append(fields[:0]); len(fields) > maxSnapshotFields {
 			continue
@@ -119,5 +123,5 @@ func (o *object) idle(now time.Time) time.Duration {
 // where that is the same: a key that means something else by now would hand one
 // visitor's page to another.
 func (c *Cache) keyForm() string {
-	return "1" + c.keyer.form
+	return fmt.Sprintf("1%s %q", c.keyer.form, c.cfg.Normalize)
 }

@@ -362,6 +362,34 @@ func TestSnapshotWritesWhatCanBeUsed(t *testing.T) {
 	restore(t, newCache(t, Config{}), b, len(tour)-4)
 }
 
+// What was purged softly stays stale, and tags reach what was restored.
+func TestSnapshotKeepsPurges(t *testing.T) {
+	one, two := newCache(t, Config{}), newCache(t, Config{})
+	tagged := func(w http.ResponseWriter, r *http.Request) {
+		page(200, "x", "Cache-Control: max-age=60", "Surrogate-Key: "+r.URL.Path[1:])(w, r)
+	}
+	for _, path := range []string{"/soft", "/hard", "/later", "/kept"} {
+		do(one.Handler(http.HandlerFunc(tagged)), "GET", "http://example.com"+path)
+	}
+	settled(t, one)
+	for _, p := range []Purge{{URL: "http://example.com/soft", Soft: true}, {Tag: "hard"}} {
+		if err := one.Purge(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restore(t, two, snapshot(t, one), 3)
+	if err := two.Purge(Purge{Tag: "later"}); err != nil {
+		t.Fatal(err)
+	}
+	down := two.Handler(failing(failure.New(failure.ConnectionRefused, nil)))
+	for path, want := range map[string]string{"/soft": "stale", "/hard": "connection_refused", "/later": "connection_refused", "/kept": "hit"} {
+		a := do(down, "GET", "http://example.com"+path)
+		if !strings.Contains(a.cacheStatus(), want) || (a.status == 200) != (path == "/soft" || path == "/kept") {
+			t.Errorf("%s: %d, %s, want %s", path, a.status, a.cacheStatus(), want)
+		}
+	}
+}
+
 // Restore replaces nothing, however often it is called.
 func TestRestoreReplacesNothing(t *testing.T) {
 	one, two := newCache(t, Config{}), newCache(t, Config{})
