@@ -43,7 +43,7 @@ type representation struct {
 // compresses tells whether a response's type and fields let it be compressed.
 // length is -1 where it is not known.
 func (c *Cache) compresses(status int, h http.Header, length int64) bool {
-	return c.compressor != nil && (length < 0 || length >= minCompressed) && semantics.Compressible(status, h, nil)
+	return c.compressor != nil && (length < 0 || length >= minCompressed) && semantics.Compressible(status, h, c.options.Targets)
 }
 
 // addVary says in a response that there are other codings of it.

@@ -2,6 +2,7 @@ package semantics
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -209,7 +210,7 @@ func VaryWith(lines []string, name string) (with []string, added bool) {
 			}
 		}
 	}
-	return append(lines[:len(lines):len(lines)], name), true
+	return append(slices.Clip(lines), name), true
 }
 
 // WeakTag is an entity tag as it is for content that is equivalent, but not the
