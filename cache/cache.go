@@ -59,6 +59,7 @@ func New(cfg Config) (*Cache, error) {
 			StaleIfError:         cfg.StaleIfError,
 			Targets:              canonicalNames(cfg.Targets),
 			Self:                 cfg.Name,
+			StatusTTL:            cfg.StatusTTL,
 		},
 		keyer:    newKeyer(&cfg),
 		failures: newMemory[lastFailure](),

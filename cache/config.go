@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -105,6 +106,23 @@ type Config struct {
 	// twice are errors.
 	Targets []string
 
+	// Policy decides about one response, once for each fetch, when its headers
+	// are known: whether it is stored, how long it is fresh, what it is tagged
+	// with. It is asked about what the origin answered, not about failures that
+	// were generated inside. It runs on the goroutine of the fetch, under no lock,
+	// with the request as next gets it but for its conditions, which it must not
+	// change nor keep. A panic of it is the fetch's failure. nil = the origin's
+	// word on everything.
+	Policy func(*http.Request, ResponseView) Decision
+	// StatusTTL is the freshness of responses by status code, where they have
+	// none of their own (max-age, s-maxage, Expires): {404: time.Minute} spares the
+	// origin those who try names. It does not touch what may not be stored or
+	// says no-cache. An answer of 500 or more with one is kept from the origin for
+	// as long, but never replaces a good one, nor answers stale. The keys must be
+	// from 200 to 599, but not 206 and 304, the values positive; nil = none. A
+	// value for 200 is one for pages of which nobody said that they are for all.
+	StatusTTL map[int]time.Duration
+
 	// Scheme tells the scheme of a request, "http" or "https", which is part of
 	// the key. nil = https if the connection is TLS. It must trust forwarded
 	// fields of trusted peers only.
@@ -165,6 +183,7 @@ func (cfg Config) resolve() (Config, error) {
 		errs = append(errs, fmt.Errorf("cache: Config.Namespace is %q: must not contain a NUL", cfg.Namespace))
 	}
 	errs = append(errs, cfg.Key.check())
+	errs = append(errs, checkStatusTTL(cfg.StatusTTL)...)
 	for _, name := range cfg.IdentityCookies {
 		if !isToken(name) {
 			errs = append(errs, fmt.Errorf("cache: Config.IdentityCookies has %q: must be a cookie name (RFC 6265 section 4.1.1)", name))
@@ -186,6 +205,7 @@ func (cfg Config) resolve() (Config, error) {
 		return Config{}, err
 	}
 
+	cfg.StatusTTL = maps.Clone(cfg.StatusTTL)
 	cfg.MaxObjectBytes = orDefault(cfg.MaxObjectBytes, defaultMaxObject)
 	cfg.MaxVariants = orDefault(cfg.MaxVariants, defaultVariants)
 	cfg.StaleWhileRevalidate = max(cfg.StaleWhileRevalidate, 0)

@@ -37,6 +37,10 @@ type fetch struct {
 	// other response.
 	answered *failure.Error
 
+	// decision is that of Config.Policy.
+	decision    Decision
+	policyPanic *panicked
+
 	sent     time.Time
 	panicked *panicked
 }
@@ -97,6 +101,7 @@ func (x *fetch) call(next http.Handler, r *http.Request) {
 	}()
 	next.ServeHTTP(x.w, r)
 	x.w.finish()
+	x.panicked = x.policyPanic
 }
 
 // decide says what becomes of a response when its final status is known.
@@ -106,7 +111,9 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	if !reported {
 		switch {
 		case status == http.StatusNotModified && x.conditional && semantics.Confirms(h, &f.base.resp):
-			x.confirmed = h
+			if f.cache.cfg.Policy == nil || x.ask(f.base.status, semantics.Update(f.base.header(), h, time.Now(), f.cache.options)) {
+				x.confirmed = h
+			}
 			return modeVoid
 		case status == http.StatusNotModified, status == http.StatusPartialContent:
 			x.unasked = true
@@ -114,7 +121,10 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 		}
 	}
 	hd := head{status: status, header: h, length: length}
-	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, status, h, f.cache.options)
+	if (!reported || !e.Own()) && !x.ask(status, h) {
+		return modeVoid
+	}
+	hd.store, hd.reason = x.storable(status, h)
 	personal := len(h["Set-Cookie"]) > 0 || forOne(hd.reason)
 	good := f.base != nil && f.base.status < 500 // an error does not replace it
 	x.answered = nil
@@ -179,8 +189,8 @@ func (x *fetch) complete(hd *head) {
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)
 	hd.varies = hd.store && x.f.cache.compresses(hd.status, hd.header, hd.length)
-	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.f.cache.options)
-	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, nil)
+	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.options())
+	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, x.decision.Tags)
 }
 
 // foreignFailure is what a 5xx stands for that came without a report: the
@@ -324,13 +334,13 @@ func (x *fetch) verdict() verdict {
 // known together with the object.
 func (x *fetch) confirm(now time.Time) (*object, head) {
 	f, base := x.f, x.f.base
-	opts := f.cache.options
+	opts := x.options()
 	updated := semantics.Update(base.header(), x.confirmed, now, opts)
 	hd := head{status: http.StatusNotModified, header: x.confirmed, length: -1}
-	hd.store, hd.reason = semantics.Storable(http.MethodGet, f.reqHeader, base.status, updated, opts)
+	hd.store, hd.reason = x.storable(base.status, updated)
 	hd.resp = semantics.Analyze(updated, base.status, x.sent, now, opts)
 	hd.shared = semantics.Sanitize(updated, opts)
-	hd.tags = f.cache.store.gen.newTags(f.primary, updated, nil)
+	hd.tags = f.cache.store.gen.newTags(f.primary, updated, x.decision.Tags)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	o.keepCodings(base)
 	o.used = base.used

@@ -50,6 +50,7 @@ const (
 	reasonMemory      = "fill_memory"
 	reasonFailure     = "failure"
 	reasonInvalidated = "invalidated"
+	reasonPolicy      = "policy"
 )
 
 type phase uint8

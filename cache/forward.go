@@ -91,14 +91,21 @@ func (o *over) freshen(h http.Header) {
 		return
 	}
 	updated := semantics.Update(base.header(), h, now, opts)
+	d, bad := o.c.ask(o.r, base.status, updated)
+	if bad != nil {
+		return // nothing hangs on it here
+	}
+	opts = o.c.grants(&d)
 	ok, reason := semantics.Storable(http.MethodGet, o.r.Header, base.status, updated, opts)
 	switch {
+	case d.Store == StoreNever:
+		o.publish(job{del: base})
 	case !o.identified() && (reason == semantics.ReasonNoStore || reason == semantics.ReasonPrivate):
 		o.publish(job{del: base})
 	case ok && o.c.store.sound(o.f):
 		resp := semantics.Analyze(updated, base.status, o.sent, now, opts)
 		fresh := newObject(o.f, base.status, semantics.Sanitize(updated, opts), base.body, base.size, base.trailer, resp,
-			o.c.store.gen.newTags(o.primary, updated, nil))
+			o.c.store.gen.newTags(o.primary, updated, d.Tags))
 		if base.used != nil && fresh.used != nil {
 			fresh.used = base.used
 		}

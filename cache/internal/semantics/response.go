@@ -23,7 +23,8 @@ type Response struct {
 	// NoCache: it is not used without being revalidated (RFC 9111 section 5.2.2.4).
 	NoCache bool
 	// Source is where the lifetime is from: "s-maxage", "max-age", "expires",
-	// "heuristic", or "none"; of a targeted field with its name before it.
+	// "heuristic", "policy" or "status" where the operator gave it, or "none"; of
+	// a targeted field with its name before it.
 	Source string
 	// Heuristic: the lifetime is our guess, made from Last-Modified. It may be 0.
 	Heuristic bool
@@ -63,7 +64,9 @@ func Analyze(h http.Header, status int, sent, received time.Time, o Options) Res
 	r.InitialAge = initialAge(h["Age"], date, sent, received)
 	r.Lifetime, r.Heuristic = lifetime(&d, h, status, date)
 	r.Source = source(&d, h, r.Heuristic)
+	r.granted(d.explicit(h), &o)
 	r.stale(&d, o)
+	r.grantedWindows(&o)
 	return r
 }
 

@@ -19,6 +19,11 @@ type Options struct {
 	// Self is our name in Cache-Status and Proxy-Status; our own members in these
 	// are not stored.
 	Self string
+	// StatusTTL is the freshness of responses of a status that have none of their
+	// own.
+	StatusTTL map[int]time.Duration
+	// Grant is what the operator says about the response; nil = nothing.
+	Grant *Grant
 }
 
 // Reasons why a response is not stored: one token each, for events and the
@@ -54,9 +59,9 @@ func Storable(method string, reqHeader http.Header, status int, h http.Header, o
 		return false, ReasonRequestNoStore
 	case d.mustUnderstand && !known:
 		return false, ReasonNotUnderstood
-	case d.noStore && !d.mustUnderstand: // RFC 9111 section 5.2.2.3
+	case d.noStore && !d.mustUnderstand && !o.anyway(): // RFC 9111 section 5.2.2.3
 		return false, ReasonNoStore
-	case d.private:
+	case d.private && !o.anyway():
 		return false, ReasonPrivate
 	case len(reqHeader["Authorization"]) > 0 && !d.shared():
 		return false, ReasonAuthorization
@@ -66,10 +71,10 @@ func Storable(method string, reqHeader http.Header, status int, h http.Header, o
 	if _, star := VaryNames(h); star {
 		return false, ReasonVary
 	}
-	explicit := d.maxAge != absent || d.sMaxAge != absent || !d.targeted && len(h["Expires"]) > 0
+	explicit := d.explicit(h)
 	validator := len(h["Etag"]) > 0 || len(h["Last-Modified"]) > 0
 	switch {
-	case explicit, d.public && validator:
+	case explicit, d.public && validator, o.anyway(), o.fresh(status) && !d.noCache:
 		return true, ""
 	case !heuristic(status):
 		return false, ReasonStatus
@@ -79,10 +84,17 @@ func Storable(method string, reqHeader http.Header, status int, h http.Header, o
 	return true, ""
 }
 
+// explicit tells whether the response has freshness information of its own (RFC
+// 9111 section 4.2.1), understood or not.
+func (d *directives) explicit(h http.Header) bool {
+	return d.maxAge != absent || d.sMaxAge != absent || !d.targeted && len(h["Expires"]) > 0
+}
+
 // shared tells whether the response may be used for others although its request
-// had credentials (RFC 9111 section 3.5).
+// had credentials (RFC 9111 section 3.5). One that is not to be stored is not,
+// whoever stores it anyway.
 func (d *directives) shared() bool {
-	return d.public || d.sMaxAge >= 0 || d.mustRevalidate
+	return (d.public || d.sMaxAge >= 0 || d.mustRevalidate) && !d.private && (!d.noStore || d.mustUnderstand)
 }
 
 // leavesOut tells whether the response says that a field is not to be stored.
