@@ -22,6 +22,10 @@ var actionNames = [...]string{"fetch", "hit", "stale-while-revalidate", "refresh
 
 func (a action) String() string { return actionNames[a] }
 
+// fwdVaryMiss is why the origin is asked where there are variants, and none that
+// matches (RFC 9211 section 2.2).
+const fwdVaryMiss = "vary-miss"
+
 // detailRefreshing is the token of a stale answer given while a refresh runs.
 const detailRefreshing = "refreshing"
 
@@ -40,7 +44,7 @@ func (t *task) choose(at found, now time.Time) choice {
 		case t.q.OnlyIfCached:
 			return choice{do: doRefuse}
 		case at.varies:
-			return choice{do: doFetch, fwd: "vary-miss"}
+			return choice{do: doFetch, fwd: fwdVaryMiss}
 		}
 		return choice{do: doFetch, fwd: "uri-miss"}
 	}

@@ -28,7 +28,11 @@ type fetch struct {
 	withhold func(*failure.Error) bool
 
 	conditional bool
-	// confirmed has the fields of the 304 that confirmed base.
+	// others are the variants that are to be validated where there is no base, and
+	// named those that the 304 is about.
+	others []other
+	named  []*object
+	// confirmed has the fields of the 304 that confirmed the base, or named.
 	confirmed http.Header
 	// unasked: a 304 or 206 that nobody asked for.
 	unasked  bool
@@ -54,12 +58,11 @@ type panicked struct {
 
 // request is the request that next gets: without the client's conditions, and
 // with ours if there is something to validate.
-func (x *fetch) request(base *object) *http.Request {
+func (x *fetch) request(base *object, others []other) *http.Request {
 	r := x.r.WithContext(x.ctx)
 	r.Header = x.r.Header.Clone()
 	r.Method = http.MethodGet
-	var etags []string
-	modified := ""
+	etags, modified := tagsOf(others), ""
 	if base != nil {
 		if base.resp.ETag != "" {
 			etags = []string{base.resp.ETag}
@@ -74,18 +77,18 @@ func (x *fetch) request(base *object) *http.Request {
 // run calls next, and once more without conditions if it answers with a 304 or
 // 206 that nobody asked for. prepare makes the writer of each call.
 func (x *fetch) run(next http.Handler, prepare func() *fillWriter) {
-	base := x.f.base
+	base, others := x.f.base, x.others
 	for attempt := 1; ; attempt++ {
 		x.unasked, x.confirmed = false, nil
 		x.w = prepare()
 		x.w.f, x.w.h, x.w.length = x.f, make(http.Header), -1
 		x.w.decide, x.w.announce = x.decide, x.announce
 		x.sent = time.Now()
-		x.call(next, x.request(base))
+		x.call(next, x.request(base, others))
 		if !x.unasked || x.panicked != nil || attempt == 2 || x.f.ctx.Err() != nil {
 			return
 		}
-		base = nil
+		base, others = nil, nil
 	}
 }
 
@@ -110,8 +113,9 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	e, reported := failure.From(f.ctx)
 	if !reported {
 		switch {
-		case status == http.StatusNotModified && x.conditional && semantics.Confirms(h, &f.base.resp):
-			if f.cache.cfg.Policy == nil || x.ask(f.base.status, semantics.Update(f.base.header(), h, time.Now(), f.cache.options)) {
+		case status == http.StatusNotModified && x.validated(h):
+			base := x.validatedOne()
+			if f.cache.cfg.Policy == nil || x.ask(base.status, semantics.Update(base.header(), h, time.Now(), f.cache.options)) {
 				x.confirmed = h
 			}
 			return modeVoid
@@ -193,6 +197,26 @@ func (x *fetch) complete(hd *head) {
 	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, x.decision.Tags)
 }
 
+// validated tells whether a 304 is about what was to be validated.
+func (x *fetch) validated(h http.Header) bool {
+	if !x.conditional {
+		return false
+	}
+	if x.f.base != nil {
+		return semantics.Confirms(h, &x.f.base.resp)
+	}
+	x.named = x.f.cache.store.named(x.others, h)
+	return len(x.named) > 0
+}
+
+// validatedOne is the response that a 304 confirmed.
+func (x *fetch) validatedOne() *object {
+	if x.f.base != nil {
+		return x.f.base
+	}
+	return x.named[0]
+}
+
 // foreignFailure is what a 5xx stands for that came without a report: the
 // origin answered it.
 func foreignFailure(status int, h http.Header) *failure.Error {
@@ -262,6 +286,9 @@ func (x *fetch) settle() verdict {
 	}
 	switch {
 	case store:
+		if x.confirmed != nil && f.base == nil {
+			x.confirmOthers(o, now)
+		}
 		f.cache.store.publisher.submit(job{put: o, keep: o.keep(now), done: published})
 	case f.base != nil && v.err == nil && (hd.status == http.StatusNotFound || hd.status == http.StatusGone):
 		// The origin took it away: the copy goes too.
@@ -333,7 +360,7 @@ func (x *fetch) verdict() verdict {
 // 4.3.4). Its head is that of the 304, which is for nobody to see: it becomes
 // known together with the object.
 func (x *fetch) confirm(now time.Time) (*object, head) {
-	f, base := x.f, x.f.base
+	f, base := x.f, x.validatedOne()
 	opts := x.options()
 	updated := semantics.Update(base.header(), x.confirmed, now, opts)
 	hd := head{status: http.StatusNotModified, header: x.confirmed, length: -1}
@@ -343,7 +370,9 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	hd.tags = f.cache.store.gen.newTags(f.primary, updated, x.decision.Tags)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	o.keepCodings(base)
-	o.used = base.used
+	if base == f.base {
+		o.used = base.used
+	}
 	hd.vary = o.vary
 	x.withdraw(&hd)
 	x.mark(&hd)

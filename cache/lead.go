@@ -40,6 +40,9 @@ func (t *task) lead(f *fill, p plan) {
 		return
 	}
 	x := &fetch{f: f, r: t.r, ctx: f.ctx}
+	if p.fwd == fwdVaryMiss {
+		x.others = t.c.store.others(t.primary, t.r.Header)
+	}
 	l := &leader{task: t, plan: p, x: x, rd: f.firstReader(false), left: sync.OnceFunc(f.leaderLeft)}
 	x.allowDirect, x.withhold = l.passDirect, l.withhold
 	settled := false

@@ -449,3 +449,23 @@ func parseWeight(s string) (int, bool) {
 	}
 	return weight, weight <= 1000
 }
+
+// CodingsAccepted tells whether a client has said that it can read content with
+// all the codings (RFC 9110 section 12.5.3). One that says nothing of them is
+// not trusted to.
+func CodingsAccepted(reqHeader http.Header, codings []string) bool {
+	for _, line := range codings {
+		for more := true; more; {
+			var coding string
+			if coding, line, more = nextMember(line); coding == "" || equalFold(coding, "identity") {
+				continue
+			}
+			name := codingName(coding)
+			o := options{match: matchCodings, names: []string{name}, choices: []choice{{}}}
+			if name == "" || o.read(reqHeader[acceptEncoding]) != &o.choices[0] {
+				return false
+			}
+		}
+	}
+	return true
+}

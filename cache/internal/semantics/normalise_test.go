@@ -268,3 +268,50 @@ func BenchmarkSelect(b *testing.B) {
 		n.Select(h)
 	}
 }
+
+func TestCodingsAccepted(t *testing.T) {
+	for _, tt := range []struct {
+		field  []string
+		coding []string
+		want   bool
+	}{
+		{nil, nil, true},
+		{nil, []string{"identity"}, true},
+		{nil, []string{"gzip"}, false},
+		{[]string{""}, []string{"gzip"}, false},
+		{[]string{"gzip"}, []string{"gzip"}, true},
+		{[]string{"gzip"}, []string{"x-gzip"}, true},
+		{[]string{"gzip;q=0.1, identity"}, []string{"GZIP"}, true},
+		{[]string{"gzip;q=0"}, []string{"gzip"}, false},
+		{[]string{"*"}, []string{"br"}, true},
+		{[]string{"*, br;q=0"}, []string{"br"}, false},
+		{[]string{"gzip"}, []string{"gzip, br"}, false},
+		{[]string{"gzip", "br"}, []string{"gzip", "br"}, true},
+		{[]string{"gzip"}, []string{"g zip"}, false},
+		{[]string{"gzip"}, []string{","}, true},
+	} {
+		if got := CodingsAccepted(http.Header{"Accept-Encoding": tt.field}, tt.coding); got != tt.want {
+			t.Errorf("CodingsAccepted(%q, %q) = %v, want %v", tt.field, tt.coding, got, tt.want)
+		}
+	}
+}
+
+// TestNamedBy is RFC 9111 section 4.3.4.
+func TestNamedBy(t *testing.T) {
+	for _, tt := range []struct {
+		etag, stored string
+		want         bool
+	}{
+		{`"a"`, `"a"`, true},
+		{`"a"`, `W/"a"`, false},
+		{`W/"a"`, `"a"`, true},
+		{`W/"a"`, `W/"a"`, true},
+		{`"a"`, `"b"`, false},
+		{`W/"a"`, `W/"b"`, false},
+		{"a", "a", false},
+	} {
+		if got := NamedBy(tt.etag, tt.stored); got != tt.want {
+			t.Errorf("NamedBy(%s, %s) = %v, want %v", tt.etag, tt.stored, got, tt.want)
+		}
+	}
+}

@@ -128,6 +128,22 @@ func scanETag(s string) int {
 	return 0
 }
 
+// IsETag tells whether s is an entity tag (RFC 9110 section 8.8.3).
+func IsETag(s string) bool { return s != "" && scanETag(s) == len(s) }
+
+// IsWeak tells a weak entity tag.
+func IsWeak(etag string) bool { return strings.HasPrefix(etag, "W/") }
+
+// NamedBy tells whether the entity tag of a 304 names a stored response by its
+// tag (RFC 9111 section 4.3.4): a strong one only one that is the same, a weak
+// one also by weak comparison.
+func NamedBy(etag, stored string) bool {
+	if IsWeak(etag) {
+		return weak(etag, stored)
+	}
+	return strong(etag, stored)
+}
+
 // strong and weak are the comparisons of RFC 9110 section 8.8.3.2.
 func strong(a, b string) bool { return a == b && !strings.HasPrefix(a, "W/") && scanETag(a) == len(a) }
 
