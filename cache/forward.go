@@ -79,7 +79,7 @@ func (o *over) answer(how *forwarding) {
 	maps.Copy(h, o.before)
 	how.detail = o.refused.Cause.String()
 	o.c.addStatus(h, semantics.CacheStatus{Fwd: how.fwd, FwdStatus: o.refused.Received(), Detail: how.detail})
-	failure.Serve(o.w, o.r.WithContext(o.ctx), o.refused, o.c.cfg.ErrorHandler)
+	failure.Serve(o.w, o.client.WithContext(o.ctx), o.refused, o.c.cfg.ErrorHandler)
 }
 
 // freshen updates what is stored with the answer to a HEAD that describes it (RFC
