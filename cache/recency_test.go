@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,4 +241,66 @@ func describe(o *object) string {
 		return "nothing"
 	}
 	return fmt.Sprintf("vary %q date %d version %d", o.vary, o.date, o.version)
+}
+
+// TestVaryUnderTraffic: while Vary changes with every answer, variants come and
+// go and the URL is purged, nobody gets what does not match.
+func TestVaryUnderTraffic(t *testing.T) {
+	c := newCache(t, Config{MaxVariants: 3, MemoryBytes: 1 << 20})
+	var calls atomic.Int64
+	h := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := calls.Add(1)
+		vary := []string{"A", "B", "A, B", "", "B, C"}[n%5]
+		body := ""
+		for name := range strings.SplitSeq(vary, ", ") {
+			if name != "" {
+				body += name + r.Header.Get(name) + ","
+			}
+		}
+		// A tag says what the body does; half of the answers confirm it.
+		tag := fmt.Sprintf("%q", body)
+		w.Header().Set("Etag", tag)
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Vary", vary)
+		if vary == "" {
+			w.Header().Del("Vary")
+		}
+		if n%2 == 0 && strings.Contains(r.Header.Get("If-None-Match"), tag) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write([]byte(body))
+	}))
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 300 {
+				req := map[string]string{"A": fmt.Sprint((i + g) % 3), "B": fmt.Sprint(i % 4), "C": fmt.Sprint(i % 2)}
+				method, url := "GET", fmt.Sprint("/", i%2)
+				if i%50 == g {
+					method = "POST"
+				}
+				headers := []string{"A: " + req["A"], "B: " + req["B"], "C: " + req["C"]}
+				if i%7 == 0 {
+					headers = append(headers, "Cache-Control: no-cache")
+				}
+				a := do(h, method, url, headers...)
+				if a.status != 200 {
+					t.Errorf("%s %v got %d", method, req, a.status)
+				}
+				for part := range strings.SplitSeq(a.body, ",") {
+					if part != "" && req[part[:1]] != part[1:] {
+						t.Errorf("%v got %q, %q", req, a.body, a.cacheStatus())
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	settled(t, c)
+	for _, path := range []string{"/0", "/1"} {
+		if rec := c.store.shelf.get([]byte(keyOf(c, path))); rec != nil && rec.index != nil && len(rec.index.variants) > 3 {
+			t.Errorf("%s has %d variants, want at most 3", path, len(rec.index.variants))
+		}
+	}
 }
