@@ -1,10 +1,14 @@
 package main
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -80,5 +84,44 @@ func TestExplain(t *testing.T) {
 	}
 	if get(t, c, p.site+"/b").Header.Get("Cache-Status") == "" || !strings.Contains(get(t, c, p.site+"/a").Header.Get("Cache-Status"), "; hit") {
 		t.Error("explaining changed something")
+	}
+}
+
+// With -compress text goes out as the client takes it, from one fetch.
+func TestCompress(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("the same line again and again\n", 200)
+	var fetches atomic.Int64
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetches.Add(1)
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Etag", `"1"`)
+		_, _ = io.WriteString(w, text)
+	}))
+	defer origin.Close()
+	p, c := start(t, "-backend", origin.URL, "-compress"), newClient(t)
+	if r := get(t, c, p.site+"/"); r.body != text {
+		t.Fatalf("%s, %d bytes", r.Status, len(r.body))
+	}
+	var r reply
+	eventually(t, "gzip is there", func() bool {
+		r = get(t, c, p.site+"/", "Accept-Encoding", "gzip")
+		return r.Header.Get("Content-Encoding") == "gzip"
+	})
+	z, err := gzip.NewReader(strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := io.ReadAll(z); string(plain) != text || err != nil {
+		t.Errorf("gzip has %d bytes, %v", len(plain), err)
+	}
+	if r.Header.Get("Etag") != `W/"1"` || !strings.Contains(r.Header.Get("Vary"), "Accept-Encoding") || len(r.body) > len(text)/4 {
+		t.Errorf("Etag %s, Vary %q, %d bytes", r.Header.Get("Etag"), r.Header.Get("Vary"), len(r.body))
+	}
+	if r := get(t, c, p.site+"/", "Accept-Encoding", "identity"); r.body != text || r.Header.Get("Content-Encoding") != "" {
+		t.Errorf("identity: %q, %d bytes", r.Header.Get("Content-Encoding"), len(r.body))
+	}
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
 	}
 }

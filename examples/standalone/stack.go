@@ -191,6 +191,7 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 		FillTimeout:          untilHeaders(cfg.firstByte),
 		StoreSetCookie:       cfg.storeSetCookie,
 		Key:                  cache.Key{QueryIgnore: cfg.keyIgnoreQuery},
+		Compress:             cfg.compress,
 		Observe:              obs.Cache,
 	}
 	if cfg.staleIfError == 0 {
