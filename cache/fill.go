@@ -80,7 +80,7 @@ type fill struct {
 	elected   bool // it asks for all pages of its site
 	anonymous bool // see query
 
-	mark   *mark
+	mark   mark
 	ctx    context.Context //nolint:containedctx // the fill is the context's owner: it outlives any one request
 	cancel context.CancelCauseFunc
 
@@ -104,7 +104,9 @@ type fill struct {
 	windowed bool  // chunks that all readers have are dropped; the slowest one paces
 
 	readers []*reader
-	space   chan struct{} // one element when a windowed fill may have room again
+	only    [1]*reader    // the room of readers where there is one, as in most fills
+	leading reader        // the first one
+	space   chan struct{} // one element when a windowed fill may have room again; nil = nobody has waited for it
 
 	trailer http.Header
 	err     *failure.Error // why it failed; nil in phaseDone = it did not
@@ -181,17 +183,16 @@ func newFill(q *query) *fill {
 		users:     1, // whoever begins it
 		head:      head{length: -1},
 		limit:     q.cache.maxObject,
-		space:     make(chan struct{}, 1),
 	}
 	if q.behind {
 		f.users = 0
 	}
-	f.mark = &mark{f: f}
+	f.mark.f = f
 	ctx := context.WithoutCancel(q.ctx)
 	if ctx.Value(http.ServerContextKey) == nil {
 		ctx = context.WithValue(ctx, http.ServerContextKey, &http.Server{}) //nolint:gosec // nobody serves with it
 	}
-	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(failure.Isolate(ctx), markKey{}, f.mark))
+	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(failure.Isolate(ctx), markKey{}, &f.mark))
 	return f
 }
 

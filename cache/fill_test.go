@@ -104,12 +104,24 @@ func TestSlowReader(t *testing.T) {
 }
 
 // TestWindow: a fill that is not stored is never further ahead of its slowest
-// reader than the window, and a reader that takes nothing is cut.
+// reader than the window, and a reader that takes next to nothing is cut while
+// others wait.
 func TestWindow(t *testing.T) {
+	t.Run("nothing", func(t *testing.T) { testWindow(t, 0, true) })
+	t.Run("a trickle", func(t *testing.T) { testWindow(t, 1<<10, true) })
+	t.Run("slowly", func(t *testing.T) { testWindow(t, 100<<10, false) })
+}
+
+// testWindow has a slow reader that takes so many bytes a second.
+func testWindow(t *testing.T, rate int, cut bool) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Config{MaxObjectBytes: 100 << 10})
 		f := newFill(&query{cache: c, primary: "k", header: http.Header{}, ctx: context.Background()})
-		slow, quick := f.firstReader(false), f.firstReader(false)
+		slow := f.firstReader(false).listen()
+		f.mu.Lock()
+		quick := f.newReader()
+		f.mu.Unlock()
+		quick.stream()
 		f.open(head{status: 200, store: true, length: -1})
 		const size = 4 << 20
 		go func() {
@@ -123,6 +135,28 @@ func TestWindow(t *testing.T) {
 			f.published()
 		}()
 		start, total := time.Now(), 0
+		slowEnd := make(chan readState, 1)
+		go func() {
+			for {
+				b, state := slow.next()
+				switch state {
+				case readData:
+					if rate == 0 {
+						<-quick.f.ctx.Done()
+						_, state = slow.next()
+						slowEnd <- state
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+					slow.took(min(len(b), rate/10))
+				case readDry:
+					<-slow.wake
+				default:
+					slowEnd <- state
+					return
+				}
+			}
+		}()
 		for state := readData; state != readEnd; {
 			var b []byte
 			b, state = quick.next()
@@ -149,11 +183,18 @@ func TestWindow(t *testing.T) {
 		if total != size/1000*1000 {
 			t.Errorf("the quick reader got %d bytes", total)
 		}
-		if took := time.Since(start); took != readerStall {
-			t.Errorf("the slow reader held the others up for %v, want %v", took, readerStall)
+		if took := time.Since(start); cut && (took < readerStall || took > 2*readerStall) {
+			t.Errorf("the slow reader held the others up for %v, want about %v", took, readerStall)
 		}
-		if _, state := slow.next(); state != readCut {
-			t.Errorf("the slow reader's state = %v, want cut", state)
+		if rate == 0 {
+			f.cancel(nil)
+		}
+		want := readCut
+		if !cut {
+			want = readEnd
+		}
+		if state := <-slowEnd; state != want {
+			t.Errorf("the slow reader's state = %v, want %v", state, want)
 		}
 		slow.leave()
 		quick.leave()

@@ -3,7 +3,7 @@ package cache
 import (
 	"context"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
@@ -20,8 +20,8 @@ type leader struct {
 	x  *fetch
 	rd *reader
 
-	// left tells the fill, once, that the client is gone.
-	left func()
+	f    *fill
+	left atomic.Bool // the fill was told that the client is gone
 
 	// helper is closed when the helper goroutine has ended; nil = there is none.
 	helper    chan struct{}
@@ -43,10 +43,10 @@ func (t *task) lead(f *fill, p plan) {
 	if p.fwd == fwdVaryMiss {
 		x.others = t.c.store.others(t.primary, t.r.Header)
 	}
-	l := &leader{task: t, plan: p, x: x, rd: f.firstReader(false), left: sync.OnceFunc(f.leaderLeft)}
+	l := &leader{task: t, plan: p, x: x, rd: f.firstReader(false), f: f}
 	x.allowDirect, x.withhold = l.passDirect, l.withhold
 	settled := false
-	stop := context.AfterFunc(t.r.Context(), l.left)
+	stop := context.AfterFunc(t.r.Context(), l.clientLeft)
 	defer func() {
 		stop()
 		if !settled { // next ended the goroutine (runtime.Goexit)
@@ -63,6 +63,13 @@ func (t *task) lead(f *fill, p plan) {
 	v := x.settle()
 	settled = true
 	l.answer(v)
+}
+
+// clientLeft tells the fill, once, that the client is gone.
+func (l *leader) clientLeft() {
+	if l.left.CompareAndSwap(false, true) {
+		l.f.leaderLeft()
+	}
 }
 
 // passDirect sends the headers of a response that nobody else may have; from
@@ -116,6 +123,7 @@ func (l *leader) startHelper() {
 		return
 	}
 	l.helper = make(chan struct{})
+	l.rd.listen()
 	l.propagate()
 	go func() {
 		defer close(l.helper)
@@ -133,7 +141,7 @@ func (l *leader) copy() {
 	}
 	l.delivered = l.deliver(l.rd, h, l.fwd, false)
 	if l.delivered.gone {
-		l.left()
+		l.clientLeft()
 	}
 }
 

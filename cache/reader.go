@@ -21,8 +21,11 @@ type reader struct {
 	pos        int64 // the same in bytes from the start
 	infos      int   // 1xx responses that were passed on
 	streaming  bool
-	cut        bool // it took nothing for too long
-	user       bool // it counts among the fill's users
+	cut        bool          // it took too little while others waited
+	paces      bool          // the fill waits for it
+	held       time.Duration // for how long others waited for it, too
+	heldFrom   int64         // its position when that began to count
+	user       bool          // it counts among the fill's users
 	left       bool
 }
 
@@ -40,8 +43,20 @@ func (f *fill) newReader() *reader {
 func (f *fill) firstReader(counted bool) *reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rd := &reader{f: f, wake: make(chan struct{}, 1), user: counted, streaming: true}
+	rd := &f.leading
+	*rd = reader{f: f, user: counted, streaming: true}
+	if len(f.readers) == 0 {
+		f.readers = f.only[:0]
+	}
 	f.readers = append(f.readers, rd)
+	return rd
+}
+
+// listen makes the first reader hear of changes, before it waits for any.
+func (rd *reader) listen() *reader {
+	rd.f.mu.Lock()
+	defer rd.f.mu.Unlock()
+	rd.wake = make(chan struct{}, 1)
 	return rd
 }
 

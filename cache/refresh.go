@@ -47,7 +47,7 @@ func (t *task) refreshFirst(o *object, at found, fwd string, now time.Time) bool
 		t.held(o, nil, now)
 		return true
 	case place.lead != nil:
-		rd := place.lead.firstReader(true)
+		rd := place.lead.firstReader(true).listen()
 		if !t.startRefresh(place.lead) {
 			t.stale(o, failure.StaleNoAttempt, failure.New(failure.Draining, nil), 0, failure.Draining.String(), now)
 			return true

@@ -56,27 +56,54 @@ func (f *fill) giveBack(n int64) {
 }
 
 // awaitSpace waits until a reader has made room, and cuts those that keep the
-// others waiting.
+// others waiting: who takes less than a window in readerStall of their waiting,
+// be it nothing or a trickle.
 func (f *fill) awaitSpace() {
 	f.mu.Lock()
-	before := f.slowest()
+	if f.space == nil {
+		f.space = make(chan struct{}, 1)
+		f.mu.Unlock()
+		return // somebody may have made room before it was there
+	}
+	at := f.slowest()
+	patience := readerStall
+	for _, rd := range f.readers {
+		if rd.paces = rd.streaming && !rd.cut && rd.pos <= at; rd.paces {
+			patience = min(patience, readerStall-rd.held)
+		}
+	}
 	f.mu.Unlock()
-	timer := time.NewTimer(readerStall)
+	begun := time.Now()
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-f.space:
 	case <-f.ctx.Done():
 	case <-timer.C:
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		ahead := slices.ContainsFunc(f.readers, func(rd *reader) bool { return rd.streaming && !rd.cut && rd.pos > before })
-		for _, rd := range f.readers {
-			// One that is alone keeps nobody waiting: its own server decides how
-			// long it is borne with.
-			if rd.streaming && ahead && rd.pos <= before {
-				rd.cut = true
-			}
-		}
-		f.trim()
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.charge(time.Since(begun))
+}
+
+// charge holds the time for which nothing could be added against the readers that
+// paced then, if others have all that there is. One that is alone
+// keeps nobody waiting: its own server decides how long it is borne with. mu is
+// held.
+func (f *fill) charge(waited time.Duration) {
+	if !slices.ContainsFunc(f.readers, func(rd *reader) bool { return rd.streaming && !rd.cut && rd.pos == f.size }) {
+		return
+	}
+	for _, rd := range f.readers {
+		if !rd.paces {
+			continue
+		}
+		if rd.pos-rd.heldFrom >= window {
+			rd.held, rd.heldFrom = 0, rd.pos
+		}
+		if rd.held += waited; rd.held >= readerStall {
+			rd.cut = true
+		}
+	}
+	f.trim()
 }

@@ -312,8 +312,10 @@ func merge(out, h http.Header) {
 // set assigns a field, clipped, so that an append outside copies.
 func set(out http.Header, name string, values []string) {
 	values = slices.Clip(values)
-	if old := out[name]; len(old) > 0 && isList(name) {
-		values = append(slices.Clip(old), values...)
+	if isList(name) {
+		if old := out[name]; len(old) > 0 {
+			values = append(slices.Clip(old), values...)
+		}
 	}
 	out[name] = values
 }
