@@ -17,7 +17,7 @@ SUITE         := conformance/node_modules/.package-lock.json
 
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: test deps lint vet unit conformance bench fuzz demo tools clean
+.PHONY: test deps lint vet unit conformance bench load fuzz demo tools clean
 
 ## test: everything that CI runs; installs what it needs on a fresh Debian with Go
 test: deps lint unit conformance
@@ -38,7 +38,7 @@ lint: tools
 	@out=$$($(BIN)/gofumpt -l .); [ -z "$$out" ] || { echo "not formatted (gofumpt -w .):"; echo "$$out"; exit 1; }
 	@for m in $(MODULES); do \
 		echo "lint $$m"; \
-		(cd $$m && $(GO) mod tidy -diff && $(GO) vet ./... && $(BIN)/staticcheck ./... && $(BIN)/golangci-lint run ./...) || exit 1; \
+		(cd $$m && $(GO) mod tidy -diff && $(GO) vet ./... && $(GO) vet -tags load ./... && $(BIN)/staticcheck ./... && $(BIN)/golangci-lint run ./...) || exit 1; \
 	done
 
 # unit: every test with the race detector, then once more those that count allocations, which the detector falsifies.
@@ -60,6 +60,10 @@ $(SUITE): conformance/package-lock.json
 ## bench: a first look at every benchmark; BENCHCOUNT=10 and benchstat for a comparison
 bench:
 	@for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...) || exit 1; done
+
+## load: what hits, misses and a herd cost through a real server beside a bare handler; it wants a quiet machine
+load:
+	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v ./cache
 
 ## fuzz: every fuzz target for FUZZTIME
 fuzz:

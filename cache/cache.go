@@ -95,6 +95,9 @@ func (c *Cache) Handler(next http.Handler) http.Handler {
 	return &handler{c: c, next: next}
 }
 
+// Stats returns the counters of the cache's Store as they are now.
+func (c *Cache) Stats() StoreStats { return c.store.Stats() }
+
 // Shutdown ends the cache: it waits for the fills in flight, ends the publisher
 // and closes the store, if that is the cache's own. Requests that come later
 // pass through to next, uncached. When ctx ends first, the fills that are left

@@ -87,6 +87,11 @@ type Event struct {
 	Status, FwdStatus int
 	// Bytes of body sent to the client or, for FillDone, received.
 	Bytes int64
+	// Size of the response that was stored, for FillDone, in bytes of body; also of
+	// one that was only confirmed.
+	Size int64
+	// Followers is how many other requests waited for the fetch, for FillDone.
+	Followers int
 	// TTL is the freshness left, negative for a stale response.
 	TTL time.Duration
 	// Duration is how long the request or the fill took.

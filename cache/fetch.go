@@ -300,7 +300,11 @@ func (x *fetch) settle() verdict {
 		f.cache.store.supersede(f, o)
 	}
 	f.cancel(context.Canceled)
-	x.tell(v.err, hd, store, now)
+	var size int64
+	if store {
+		size = o.size
+	}
+	x.tell(v.err, hd, store, size, now)
 	f.cache.ended(f)
 	return v
 }
@@ -408,20 +412,27 @@ func (x *fetch) withdraw(hd *head) {
 	}
 }
 
+func (f *fill) followersNow() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.followers
+}
+
 func (f *fill) headNow() head {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head
 }
 
-func (x *fetch) tell(e *failure.Error, hd head, stored bool, now time.Time) {
+func (x *fetch) tell(e *failure.Error, hd head, stored bool, size int64, now time.Time) {
 	c := x.f.cache
 	if c.cfg.Observe == nil {
 		return
 	}
 	ev := Event{
 		Kind: FillDone, Outcome: Miss, FillID: x.f.id, Stored: stored, NotStored: hd.reason,
-		FwdStatus: x.w.status, Bytes: x.w.written + x.w.direct.Bytes(), Duration: now.Sub(x.f.begun), Failure: e,
+		FwdStatus: x.w.status, Bytes: x.w.written + x.w.direct.Bytes(), Size: size, Followers: x.f.followersNow(),
+		Duration: now.Sub(x.f.begun), Failure: e,
 	}
 	switch {
 	case e != nil:

@@ -91,6 +91,7 @@ type fill struct {
 	lost       bool // next has not returned although its context ended: see giveUp
 	superseded bool // see supersede
 	users      int  // requests that want it and whose clients are there
+	followers  int  // requests that ever joined it
 	timer      *time.Timer
 	infos      []info
 	head       head

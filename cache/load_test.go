@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -109,26 +108,8 @@ func TestLoad(t *testing.T) {
 	})
 
 	t.Run("memory", func(t *testing.T) {
-		const objects = 20_000
-		var before, after runtime.MemStats
-		c := newCache(t, Config{MemoryBytes: 256 << 20})
-		h := c.Handler(bare(body))
-		heap := func(m *runtime.MemStats) { runtime.GC(); runtime.GC(); runtime.ReadMemStats(m) }
-		heap(&before)
-		for i := range objects {
-			serveSink(h, httptest.NewRequest("GET", fmt.Sprint("http://load.example/", i), nil))
-		}
-		settled(t, c)
-		heap(&after)
-		stored := 0
-		for i := range objects {
-			if at, _ := c.store.find([]byte(keyOf(c, fmt.Sprint("http://load.example/", i))), nil); at.object != nil {
-				stored++
-			}
-		}
-		each := float64(after.HeapAlloc-before.HeapAlloc) / float64(stored)
-		t.Logf("memory: %d objects of 1 kB, %.0f bytes each, of which %.0f beside the body; %d charged",
-			stored, each, each-float64(len(body)), c.store.Stats().EntryBytes/int64(stored))
+		m := measure(t, 50_000, len(body), "")
+		t.Logf("memory: a response of 1 kB takes %d bytes beside its body, and is charged %d", m.heap-int64(len(body)), m.charged-int64(len(body)))
 	})
 }
 

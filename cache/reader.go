@@ -33,6 +33,7 @@ type reader struct {
 func (f *fill) newReader() *reader {
 	rd := &reader{f: f, wake: make(chan struct{}, 1), user: true}
 	f.users++
+	f.followers++
 	f.readers = append(f.readers, rd)
 	return rd
 }

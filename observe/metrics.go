@@ -63,6 +63,11 @@ type metrics struct {
 	fills        *children[string, prometheus.Counter]
 	fillFailures *children[string, prometheus.Counter]
 	notStored    *children[string, prometheus.Counter]
+	misses       *children[string, prometheus.Counter]
+	followers    prometheus.Counter
+	fillBytes    prometheus.Counter
+	objectSize   prometheus.Histogram
+	stores       *stores
 	decisions    *children[limiterDecision, prometheus.Counter]
 	overflow     *children[string, prometheus.Counter]
 	unidentified *children[string, prometheus.Counter]
@@ -112,6 +117,16 @@ func newMetrics() *metrics {
 	m.fills = counters(m, "cache_fills_total", "Fetches by their result: stored, not_stored, failed.", []string{"result"}, other, one)
 	m.fillFailures = counters(m, "cache_fill_failures_total", "Fetches that failed, by cause.", []string{"cause"}, other, one)
 	m.notStored = counters(m, "cache_not_stored_total", "Fetches whose response was not stored, by reason.", []string{"reason"}, other, one)
+
+	m.misses = counters(m, "cache_misses_total", "Requests that needed a fetch, by why it was needed (RFC 9211 section 2.2).", []string{"reason"}, other, one)
+	m.followers = counter(m, "cache_followers_total", "Requests that waited for the fetch of another one, whatever it brought them.")
+	m.fillBytes = counter(m, "cache_fill_body_bytes_total", "Body bytes that fetches received.")
+	m.objectSize = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "cache_stored_body_bytes", Help: "Sizes of the responses that were stored.",
+		Buckets: prometheus.ExponentialBuckets(256, 4, 10), // to 64 MiB
+	})
+	m.stores = newStores()
+	m.collectors = append(m.collectors, m.objectSize, m.stores)
 
 	m.decisions = counters(m, "ratelimit_decisions_total", "Decisions: allowed, limited.",
 		[]string{"limiter", "decision"}, limiterDecision{other, other}, func(k limiterDecision) []string { return []string{k.limiter, k.decision} })
@@ -282,7 +297,15 @@ func (m *metrics) cache(ev cache.Event) {
 		if ev.Collapsed {
 			m.collapsed.Inc()
 		}
+		if ev.Fwd != "" && ev.Outcome != cache.Bypass {
+			m.misses.of(ev.Fwd).Inc()
+		}
 	case cache.FillDone:
+		m.followers.Add(float64(ev.Followers))
+		m.fillBytes.Add(float64(ev.Bytes))
+		if ev.Stored {
+			m.objectSize.Observe(float64(ev.Size))
+		}
 		switch {
 		case ev.Failure != nil:
 			m.fills.of("failed").Inc()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,9 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Open, To: breaker.HalfOpen})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Stale, Rung: failure.StaleIfError, Collapsed: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Hit})
-	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Stored: true})
+	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Miss, Fwd: "vary-miss"})
+	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Bypass, Fwd: "method"})
+	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Stored: true, Size: 1000, Bytes: 900, Followers: 3})
 	o.Cache(ctx, cache.Event{Kind: cache.FillDone, NotStored: "set_cookie"})
 	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Failure: failure.New(failure.Truncated, nil)})
 	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Allowed, Name: "client"})
@@ -132,6 +135,11 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_cache_requests_total{outcome="stale",rung="stale_if_error"} 1`,
 		`holdfast_cache_requests_total{outcome="hit",rung="none"} 1`,
 		`holdfast_cache_collapsed_total 1`,
+		`holdfast_cache_misses_total{reason="vary-miss"} 1`,
+		`holdfast_cache_followers_total 3`,
+		`holdfast_cache_fill_body_bytes_total 900`,
+		`holdfast_cache_stored_body_bytes_sum 1000`,
+		`holdfast_cache_stored_body_bytes_bucket{le="1024"} 1`,
 		`holdfast_cache_fills_total{result="stored"} 1`,
 		`holdfast_cache_fills_total{result="not_stored"} 1`,
 		`holdfast_cache_not_stored_total{reason="set_cookie"} 1`,
@@ -151,6 +159,44 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	if len(changes) != 2 || changes[0]["level"] != "WARN" || changes[0]["last_cause"] != "connection_refused" || changes[1]["level"] != "INFO" {
 		t.Errorf("lines = %v", changes)
 	}
+}
+
+// What stores say of themselves is asked for when somebody looks.
+func TestStores(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	st := cache.StoreStats{
+		Entries: 1, EntryBytes: 2, EntryLimit: 3, FillBytes: 4, FillLimit: 5, Fills: 6, Evicted: 7, Expired: 8, Rejected: 9,
+	}
+	stats := func() cache.StoreStats { return st }
+	for _, name := range []string{"main", "other\xff"} {
+		if err := o.CacheStore(name, stats); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.CacheStore("main", stats); err == nil {
+		t.Error("a second store of the same name is taken")
+	}
+	if err := o.CacheStore("none", nil); err == nil {
+		t.Error("a store without a func is taken")
+	}
+	for i := range maxStores {
+		if err := o.CacheStore(strconv.Itoa(i), stats); (err != nil) != (i >= maxStores-2) {
+			t.Fatalf("store %d: %v", i, err)
+		}
+	}
+	st.Entries = 10
+	wantSamples(t, scrape(t, o),
+		`holdfast_cache_store_entries{store="main"} 10`,
+		`holdfast_cache_store_bytes{of="entries",store="main"} 2`,
+		`holdfast_cache_store_limit_bytes{of="entries",store="main"} 3`,
+		`holdfast_cache_store_bytes{of="fills",store="main"} 4`,
+		`holdfast_cache_store_limit_bytes{of="fills",store="main"} 5`,
+		`holdfast_cache_store_fills{store="main"} 6`,
+		`holdfast_cache_store_evicted_total{store="main"} 7`,
+		`holdfast_cache_store_expired_total{store="main"} 8`,
+		`holdfast_cache_store_rejected_total{store="main"} 9`,
+		"holdfast_cache_store_entries{store=\"other\uFFFD\"} 10",
+	)
 }
 
 // Names that keep changing end in one common child.

@@ -29,7 +29,7 @@ func TestAdmin(t *testing.T) {
 	if r := get(t, c, p.admin+"/readyz"); r.StatusCode != http.StatusOK || !strings.HasPrefix(r.body, "ready\nendpoint "+hostOf(t, origin.URL)+": healthy") {
 		t.Errorf("/readyz = %s %q", r.Status, r.body)
 	}
-	if r := get(t, c, p.admin+"/metrics"); r.StatusCode != http.StatusOK || !strings.Contains(r.body, "holdfast_") {
+	if r := get(t, c, p.admin+"/metrics"); r.StatusCode != http.StatusOK || !strings.Contains(r.body, `holdfast_cache_store_limit_bytes{of="entries",store="site"} `) {
 		t.Errorf("/metrics = %s %q", r.Status, tail(r.body, 200))
 	}
 	for _, path := range []string{"/", "/debug/pprof/", "/healthz/", "/readyz/x", "/stored"} {

@@ -110,6 +110,9 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if s.cache, err = cache.New(cacheConfig(cfg, t, obs)); err != nil {
 		return nil, errors.Join(err, s.backend.Shutdown(ctx))
 	}
+	if err = obs.CacheStore("site", s.cache.Stats); err != nil {
+		return nil, errors.Join(err, s.cache.Shutdown(ctx), s.backend.Shutdown(ctx))
+	}
 
 	loop := newLoopGuard()
 	h := loop.Mark(s.backend)
