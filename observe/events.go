@@ -79,13 +79,15 @@ func (o *Observer) Breaker(ctx context.Context, ev breaker.Event) {
 	o.log.LogAttrs(ctx, level, "breaker changed", attrs...)
 }
 
-// Cache is a cache.Config.Observe. A fill that failed gets a failure line of its
+// Cache is a cache.Config.Observe. A purge gets a line. A fill that failed gets a failure line of its
 // own where no request tells of it.
 func (o *Observer) Cache(ctx context.Context, ev cache.Event) {
 	o.metrics.cache(ev)
 	switch ev.Kind {
 	case cache.Served:
 		recordOf(ctx).served(ev)
+	case cache.Purged:
+		o.log.LogAttrs(ctx, slog.LevelInfo, "cache purged", slog.String("of", ev.Detail), slog.Bool("soft", ev.Soft))
 	case cache.FillDone:
 		if ev.Failure == nil || ev.Failure.Cause == failure.ClientGone {
 			return

@@ -30,7 +30,11 @@ type (
 	breakerPhase    struct{ breaker, phase string }
 	outcomeRung     struct{ outcome, rung string }
 	limiterDecision struct{ limiter, decision string }
-	pageKind        struct {
+	purgeKind       struct {
+		of   string
+		soft bool
+	}
+	pageKind struct {
 		status int
 		format string
 	}
@@ -64,6 +68,7 @@ type metrics struct {
 	fillFailures *children[string, prometheus.Counter]
 	notStored    *children[string, prometheus.Counter]
 	misses       *children[string, prometheus.Counter]
+	purges       *children[purgeKind, prometheus.Counter]
 	followers    prometheus.Counter
 	fillBytes    prometheus.Counter
 	objectSize   prometheus.Histogram
@@ -119,6 +124,8 @@ func newMetrics() *metrics {
 	m.notStored = counters(m, "cache_not_stored_total", "Fetches whose response was not stored, by reason.", []string{"reason"}, other, one)
 
 	m.misses = counters(m, "cache_misses_total", "Requests that needed a fetch, by why it was needed (RFC 9211 section 2.2).", []string{"reason"}, other, one)
+	m.purges = counters(m, "cache_purges_total", "Purges by what they named, and whether they only made stale.", []string{"of", "soft"},
+		purgeKind{of: other}, func(k purgeKind) []string { return []string{k.of, strconv.FormatBool(k.soft)} })
 	m.followers = counter(m, "cache_followers_total", "Requests that waited for the fetch of another one, whatever it brought them.")
 	m.fillBytes = counter(m, "cache_fill_body_bytes_total", "Body bytes that fetches received.")
 	m.objectSize = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -300,6 +307,8 @@ func (m *metrics) cache(ev cache.Event) {
 		if ev.Fwd != "" && ev.Outcome != cache.Bypass {
 			m.misses.of(ev.Fwd).Inc()
 		}
+	case cache.Purged:
+		m.purges.of(purgeKind{ev.Detail, ev.Soft}).Inc()
 	case cache.FillDone:
 		m.followers.Add(float64(ev.Followers))
 		m.fillBytes.Add(float64(ev.Bytes))

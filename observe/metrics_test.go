@@ -107,6 +107,7 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Stale, Rung: failure.StaleIfError, Collapsed: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Hit})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Miss, Fwd: "vary-miss"})
+	o.Cache(ctx, cache.Event{Kind: cache.Purged, Detail: "tag", Soft: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Bypass, Fwd: "method"})
 	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Stored: true, Size: 1000, Bytes: 900, Followers: 3})
 	o.Cache(ctx, cache.Event{Kind: cache.FillDone, NotStored: "set_cookie"})
@@ -137,6 +138,7 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_cache_collapsed_total 1`,
 		`holdfast_cache_misses_total{reason="vary-miss"} 1`,
 		`holdfast_cache_followers_total 3`,
+		`holdfast_cache_purges_total{of="tag",soft="true"} 1`,
 		`holdfast_cache_fill_body_bytes_total 900`,
 		`holdfast_cache_stored_body_bytes_sum 1000`,
 		`holdfast_cache_stored_body_bytes_bucket{le="1024"} 1`,
@@ -152,6 +154,9 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_errorpage_panics_total 1`,
 	)
 
+	if got := log.one(t, "cache purged"); got["of"] != "tag" || got["soft"] != true {
+		t.Errorf("line = %v", got)
+	}
 	if got := log.one(t, "endpoint down"); got["level"] != "WARN" || got["endpoint"] != "a" || got["detail"] != "500, want 200 to 399" {
 		t.Errorf("line = %v", got)
 	}
