@@ -31,6 +31,8 @@ type Cache struct {
 	failures *memory[lastFailure]
 	sites    sites
 	markers  *memory[string] // URLs that are not collapsed, and why
+	ranges   *memory[rangesSeen]
+	wholes   atomic.Int32 // fetches that wholeBehind began and that run
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -65,6 +67,7 @@ func New(cfg Config) (*Cache, error) {
 		failures: newMemory[lastFailure](),
 		markers:  newMemory[string](),
 		sites:    sites{items: make(map[string]*site)},
+		ranges:   newMemory[rangesSeen](),
 		fills:    make(map[*fill]struct{}),
 		idle:     make(chan struct{}),
 	}

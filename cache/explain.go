@@ -166,6 +166,11 @@ func (c *Cache) Explain(r *http.Request) Explanation {
 		return e
 	}
 	choice := t.choose(at, now)
+	if at.object == nil {
+		if parts := t.findParts(); parts.object != nil {
+			at, choice = parts, t.chooseParts(parts, now)
+		}
+	}
 	e.Action, e.Fwd, e.StaleForbidden = choice.do.String(), choice.fwd, choice.forbidden
 	switch choice.do {
 	case doStaleRefreshing:

@@ -27,7 +27,11 @@ type fetch struct {
 	// withhold: the response is a failure that something better can answer.
 	withhold func(*failure.Error) bool
 
+	attempts    int
 	conditional bool
+	// rest is what the request asks for in place of the whole, or what of it came;
+	// nil = the whole.
+	rest *rest
 	// others are the variants that are to be validated where there is no base, and
 	// named those that the 304 is about.
 	others []other
@@ -62,6 +66,13 @@ func (x *fetch) request(base *object, others []other) *http.Request {
 	r := x.r.WithContext(x.ctx)
 	r.Header = x.r.Header.Clone()
 	r.Method = http.MethodGet
+	if x.f.ranged {
+		x.rangeRequest(r, base)
+		return r
+	}
+	if x.asksForRest() {
+		others = nil
+	}
 	etags, modified := tagsOf(others), ""
 	if base != nil {
 		if base.resp.ETag != "" {
@@ -71,6 +82,7 @@ func (x *fetch) request(base *object, others []other) *http.Request {
 	}
 	x.conditional = len(etags) > 0 || modified != ""
 	semantics.SetValidators(r.Header, etags, modified)
+	x.restRequest(r)
 	return r
 }
 
@@ -78,15 +90,18 @@ func (x *fetch) request(base *object, others []other) *http.Request {
 // 206 that nobody asked for. prepare makes the writer of each call.
 func (x *fetch) run(next http.Handler, prepare func() *fillWriter) {
 	base, others := x.f.base, x.others
-	for attempt := 1; ; attempt++ {
+	for x.attempts = 1; ; x.attempts++ {
 		x.unasked, x.confirmed = false, nil
 		x.w = prepare()
 		x.w.f, x.w.h, x.w.length = x.f, make(http.Header), -1
 		x.w.decide, x.w.announce = x.decide, x.announce
 		x.sent = time.Now()
 		x.call(next, x.request(base, others))
-		if !x.unasked || x.panicked != nil || attempt == 2 || x.f.ctx.Err() != nil {
+		if !x.unasked || x.panicked != nil || x.attempts == 2 || x.f.ctx.Err() != nil {
 			return
+		}
+		if x.rest != nil { // what is there is of no use
+			x.f.cache.store.publisher.submit(job{del: x.rest.of})
 		}
 		base, others = nil, nil
 	}
@@ -111,24 +126,35 @@ func (x *fetch) call(next http.Handler, r *http.Request) {
 func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	f := x.f
 	e, reported := failure.From(f.ctx)
+	hd := head{status: status, header: h, length: length}
 	if !reported {
 		switch {
+		case status == http.StatusPartialContent && f.ranged:
+			hd.part = true
+		case status == http.StatusPartialContent && x.completes(h, length):
+			hd = head{status: http.StatusOK, header: x.rest.header, length: x.rest.total, rest: true}
+		case status == http.StatusNotModified && f.ranged && !x.conditional && semantics.HasConditions(f.reqHeader):
+			// The client's own conditions are answered.
 		case status == http.StatusNotModified && x.validated(h):
 			base := x.validatedOne()
 			if f.cache.cfg.Policy == nil || x.ask(base.status, semantics.Update(base.header(), h, time.Now(), f.cache.options)) {
 				x.confirmed = h
 			}
 			return modeVoid
-		case status == http.StatusNotModified, status == http.StatusPartialContent:
+		case status == http.StatusNotModified, status == http.StatusPartialContent,
+			status == http.StatusRequestedRangeNotSatisfiable && x.rest != nil:
 			x.unasked = true
 			return modeVoid
 		}
 	}
-	hd := head{status: status, header: h, length: length}
-	if (!reported || !e.Own()) && !x.ask(status, h) {
+	judged := status
+	if hd.part || hd.rest {
+		judged = http.StatusOK
+	}
+	if (!reported || !e.Own()) && !x.ask(judged, hd.header) {
 		return modeVoid
 	}
-	hd.store, hd.reason = x.storable(status, h)
+	hd.store, hd.reason = x.judge(&hd)
 	personal := len(h["Set-Cookie"]) > 0 || forOne(hd.reason)
 	good := f.base != nil && f.base.status < 500 // an error does not replace it
 	x.answered = nil
@@ -137,7 +163,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 		hd.store, hd.reason, hd.failure = false, reasonFailure, e
 	case !reported && status >= 500 && (!hd.store || good):
 		hd.store, hd.reason, hd.failure, hd.foreign = false, reasonFailure, foreignFailure(status, h), true
-	case hd.store && length > f.limit:
+	case hd.store && hd.length > f.limit:
 		hd.store, hd.reason = false, reasonTooLarge
 	}
 	if reported && hd.failure == nil {
@@ -153,7 +179,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 		hd.share = hd.sharesFailure() && (own || !personal)
 	}
 	x.withdraw(&hd)
-	if x.allowDirect != nil && !hd.store && (!hd.share || !f.followed()) {
+	if x.allowDirect != nil && !hd.store && !hd.rest && (!hd.share || !f.followed()) {
 		hd.share = false
 		x.mark(&hd)
 		f.open(hd)
@@ -162,6 +188,22 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	}
 	x.w.head = hd
 	return modeFill
+}
+
+// judge tells whether a response may be stored. What a Range gave rise to may
+// not be if it is about the range.
+func (x *fetch) judge(hd *head) (ok bool, reason string) {
+	if x.f.ranged {
+		switch hd.status {
+		case http.StatusPartialContent:
+			if hd.part {
+				return x.storablePart(hd.header, hd.length)
+			}
+		case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+			return false, semantics.ReasonStatus
+		}
+	}
+	return x.storable(hd.status, hd.header)
 }
 
 // forOne tells reasons for not storing a response that keep it from whoever did
@@ -178,7 +220,11 @@ func forOne(reason string) bool {
 // announce opens the fill with headers that are final.
 func (x *fetch) announce(h http.Header, length int64) {
 	hd := x.w.head
-	hd.header, hd.length = h, length
+	if hd.rest {
+		x.f.place(x.rest.before())
+	} else {
+		hd.header, hd.length = h, length
+	}
 	x.complete(&hd)
 	x.mark(&hd)
 	x.f.open(hd)
@@ -193,7 +239,11 @@ func (x *fetch) complete(hd *head) {
 	}
 	hd.vary, _ = semantics.VaryNames(hd.header)
 	hd.varies = hd.store && x.f.cache.compresses(hd.status, hd.header, hd.length)
-	hd.resp = semantics.Analyze(hd.header, hd.status, x.sent, received, x.options())
+	status := hd.status
+	if hd.part {
+		status = http.StatusOK
+	}
+	hd.resp = semantics.Analyze(hd.header, status, x.sent, received, x.options())
 	hd.tags = x.f.cache.store.gen.newTags(x.f.primary, hd.header, x.decision.Tags)
 }
 
@@ -251,8 +301,16 @@ func (x *fetch) settle() verdict {
 		o, hd = x.confirm(now)
 	case x.w.mode == modeFill:
 		trailer = x.w.trailer()
-		if hd.store {
-			o = newObject(f, hd.status, hd.shared, f.whole(), x.w.written, f.cache.sharedTrailer(trailer), hd.resp, hd.tags)
+		size := x.w.written
+		if hd.rest {
+			f.place(x.rest.after())
+			size = x.rest.total
+		}
+		switch {
+		case hd.store && hd.part:
+			o = x.part(&hd, trailer)
+		case hd.store:
+			o = newObject(f, hd.status, hd.shared, f.whole(), size, f.cache.sharedTrailer(trailer), hd.resp, hd.tags)
 		}
 	}
 	store := o != nil && hd.store && f.cache.store.valid(o)
@@ -289,7 +347,7 @@ func (x *fetch) settle() verdict {
 		if x.confirmed != nil && f.base == nil {
 			x.confirmOthers(o, now)
 		}
-		f.cache.store.publisher.submit(job{put: o, keep: o.keep(now), done: published})
+		f.cache.store.publisher.submit(job{put: o, arrival: x.arrival(o, &hd), keep: o.keep(now), done: published})
 	case f.base != nil && v.err == nil && (hd.status == http.StatusNotFound || hd.status == http.StatusGone):
 		// The origin took it away: the copy goes too.
 		f.cache.store.publisher.submit(job{del: f.base, done: published})
@@ -300,6 +358,7 @@ func (x *fetch) settle() verdict {
 		f.cache.store.supersede(f, o)
 	}
 	f.cancel(context.Canceled)
+	f.behindEnded()
 	var size int64
 	if store {
 		size = o.size
@@ -374,6 +433,9 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	hd.tags = f.cache.store.gen.newTags(f.primary, updated, x.decision.Tags)
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	o.keepCodings(base)
+	if base.partial() {
+		o.asPartial(hd.shared, base.segments, base.total)
+	}
 	if base == f.base {
 		o.used = base.used
 	}
@@ -393,7 +455,7 @@ func (x *fetch) mark(hd *head) {
 	if hd.store && !usable(anyRequest, &hd.resp) {
 		reason = semantics.ReasonNoFreshness
 	}
-	if hd.failure == nil && reason != "" && x.f.anonymous {
+	if hd.failure == nil && reason != "" && x.f.anonymous && !x.f.ranged {
 		x.f.cache.putMarker(x.f.primary, reason)
 	}
 }

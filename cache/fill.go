@@ -72,6 +72,9 @@ type fill struct {
 	base      *object     // what is being validated, and not replaced by an error; nil = nothing
 	solo      bool
 	detached  bool
+	ranged    bool    // it is for the Range of its request, and for nobody else
+	partial   *object // parts of which the rest is asked for; nil = none
+	behind    bool    // a whole fetch that ranges gave rise to: see whole.go
 	born      uint64
 	version   uint64
 	marks     marks // but those of tags
@@ -144,10 +147,20 @@ type head struct {
 	// reports nothing stands for; foreign tells the latter.
 	failure *failure.Error
 	foreign bool
+	// part is what a 206 that is stored has; its status is that of the whole for
+	// others.
+	part bool
+	// rest: the origin sent what was missing, with a 206.
+	rest bool
 }
 
 // received is the status that came from the origin; 0 if none did.
-func (h head) received() int { return received(h.failure, h.status) }
+func (h head) received() int {
+	if h.rest {
+		return http.StatusPartialContent
+	}
+	return received(h.failure, h.status)
+}
 
 // sharesFailure tells whether the failure, if not its page, is that of all who
 // wait.
@@ -178,6 +191,8 @@ func newFill(q *query) *fill {
 		solo:      q.solo,
 		anonymous: q.anonymous,
 		detached:  q.detached,
+		ranged:    q.ranged,
+		partial:   q.partial,
 		begun:     time.Now(),
 		site:      q.cache.sites.of(q.primary),
 		marks:     q.cache.store.gen.marksOf(q.primary),
@@ -320,6 +335,7 @@ func (f *fill) end(v verdict, h head, trailer http.Header, object *object) {
 
 // refuse ends a fill that is not to begin, since the cache is being shut down.
 func (f *fill) refuse() {
+	f.behindEnded()
 	f.end(verdict{failure.New(failure.Draining, nil), true}, head{length: -1}, nil, nil)
 	f.published()
 	f.cancel(errShutdown)

@@ -83,6 +83,11 @@ type query struct {
 	ctx      context.Context //nolint:containedctx // its values are the fill's
 	base     *object         // to be validated; nil = nothing
 	detached bool
+	// parts are the newest that the request has seen.
+	parts *object
+	// ranged and partial are the fill's.
+	ranged  bool
+	partial *object
 	// behind: nobody waits for it. Any fill in flight will do.
 	behind bool
 	// anonymous: the request says neither who its client is nor that nothing is
@@ -136,12 +141,18 @@ func (s *Store) enter(q *query) place {
 			if o := s.complete(f, q); o != nil {
 				return place{late: o}
 			}
+			if o := s.completePart(f, q); o != nil {
+				return place{late: o}
+			}
 		}
+	}
+	if q.behind && q.base == nil && rw != nil && slices.ContainsFunc(rw.fills, func(f *fill) bool { return !f.ranged }) {
+		return place{}
 	}
 	var v verdictOn
 	var hung *fill
 	apart := q.alone
-	if q.detached {
+	if q.detached && q.base != nil {
 		// Before the election's vote is taken.
 		if at, _ := s.find([]byte(q.primary), q.header); !q.alone && at.object != nil && newer(at.object, q.seen) {
 			return place{late: at.object}
@@ -159,7 +170,7 @@ func (s *Store) enter(q *query) place {
 		apart = q.alone || v.ruling == attempt && in.n > 0
 		q.fresh = q.fresh && in.n < 2
 	}
-	if rw != nil && !q.fresh && !apart && !q.behind {
+	if rw != nil && !q.fresh && !apart && !q.behind && !q.ranged {
 		for _, f := range slices.Backward(rw.fills) {
 			if rd := s.join(rw, f, q); rd != nil {
 				return place{follow: rd}
@@ -182,6 +193,9 @@ func (s *Store) enter(q *query) place {
 func (s *Store) begin(rw *row, q *query) *fill {
 	f := newFill(q)
 	s.list(rw, f)
+	if q.partial != nil {
+		f.born = min(f.born, q.partial.born)
+	}
 	return f
 }
 
@@ -225,7 +239,7 @@ func (s *Store) hold(c *Cache, primary string, names []string, header http.Heade
 // refreshes tells whether f is a refresh in flight of what q is about.
 // flights.mu is held.
 func (s *Store) refreshes(rw *row, f *fill, q *query) bool {
-	if f.cache != q.cache || !s.sound(f) || !sameVariant(rw.names, f.reqHeader, q.header) {
+	if f.ranged || f.cache != q.cache || !s.sound(f) || !sameVariant(rw.names, f.reqHeader, q.header) {
 		return false
 	}
 	f.mu.Lock()
@@ -288,8 +302,23 @@ func (s *Store) complete(f *fill, q *query) *object {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil || s.standing(f.object) != sound ||
+	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil || f.object.partial() || s.standing(f.object) != sound ||
 		!newer(f.object, q.seen) || !sameVariant(f.object.vary, f.reqHeader, q.header) {
+		return nil
+	}
+	return f.object
+}
+
+// completePart is complete for the parts that a range brought.
+// flights.mu is held.
+func (s *Store) completePart(f *fill, q *query) *object {
+	if !f.ranged || q.detached || f.cache != q.cache || !s.sound(f) {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.phase != phaseDone || f.closed || !f.head.store || f.object == nil || !f.object.partial() ||
+		!newer(f.object, q.parts) || !f.object.selects(q.header) {
 		return nil
 	}
 	return f.object
@@ -300,7 +329,7 @@ func newer(o, than *object) bool { return than == nil || o.version > than.versio
 // join makes the request a reader of f if it may share what f brings, as far as
 // that is known yet. flights.mu is held.
 func (s *Store) join(rw *row, f *fill, q *query) *reader {
-	if f.cache != q.cache || !s.sound(f) {
+	if f.ranged || f.cache != q.cache || !s.sound(f) {
 		return nil
 	}
 	f.mu.Lock()

@@ -149,14 +149,25 @@ func (t *task) deliver(rd *reader, h head, fwd string, collapsed bool) (d delive
 		return delivered{state: readEnd, begun: true}
 	}
 	flush := http.NewResponseController(t.w).Flush
+	pos := int64(0)
 	for {
 		switch state {
 		case readData:
-			n, err := t.w.Write(part)
+			wanted := part
+			if t.span != (semantics.Span{}) {
+				wanted = t.span.Cut(part, pos)
+			}
+			n, err := t.w.Write(wanted)
 			t.event.Bytes += int64(n)
+			pos += int64(len(part))
 			rd.took(len(part))
 			if err != nil {
 				d.gone, d.state = true, readDry
+				return d
+			}
+			if t.span.End > 0 && pos >= t.span.End {
+				_ = flush() // the rest of the fetch may take long
+				d.state = readEnd
 				return d
 			}
 		case readDry:
@@ -213,7 +224,7 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 	t.event.Outcome, t.event.Fwd, t.event.FwdStatus, t.event.Detail = Miss, fwd, h.received(), s.Detail
 	t.event.Collapsed, t.event.Stored, t.event.NotStored = collapsed, h.store && !collapsed, h.reason
 	t.event.Status, t.event.Failure = h.status, h.failure
-	if h.store {
+	if h.store && !h.part { // to a part the origin has judged
 		switch semantics.Conditional(t.r.Method, t.r.Header, h.status, h.shared, h.resp.Received) {
 		case semantics.NotModified:
 			t.event.Outcome, t.event.Status = NotModified, http.StatusNotModified
@@ -222,9 +233,26 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 			return false
 		default: // If-Match and If-Unmodified-Since never come here
 		}
+		if len(t.r.Header["Range"]) > 0 && h.length >= 0 && len(h.header["Trailer"]) == 0 {
+			sel := selectRanges(t.r, h.status, h.shared, h.length)
+			if len(sel.spans) <= 1 { // several are cut from what is whole only
+				return t.beginPart(&sel, h.status)
+			}
+		}
 	}
 	t.w.WriteHeader(h.status)
 	return bodyAllowed(h.status)
+}
+
+// beginPart sends the headers of the selected part of what is coming in.
+func (t *task) beginPart(sel *selection, status int) bool {
+	sel.fields(t.w.Header())
+	if len(sel.spans) == 1 {
+		t.span = sel.spans[0]
+	}
+	t.event.Status = sel.status(status)
+	t.w.WriteHeader(t.event.Status)
+	return !sel.unsatisfiable && bodyAllowed(t.event.Status)
 }
 
 // detail is the token that says why the response is not stored.

@@ -62,6 +62,9 @@ func (t *task) lead(f *fill, p plan) {
 	})
 	v := x.settle()
 	settled = true
+	if f.ranged && v.err == nil {
+		t.wholeBehind(x, time.Now())
+	}
 	l.answer(v)
 }
 

@@ -24,11 +24,16 @@ type object struct {
 
 	status  int
 	fields  []field // without Age and our Cache-Status; Cache-Status is the last
-	size    int64
+	size    int64   // of the body, or of the segments together
 	body    [][]byte
 	trailer http.Header   // nil = none
 	took    time.Duration // the fetch that brought it
 	resp    semantics.Response
+	// segments are the parts that are there of a representation of total bytes,
+	// -1 = not known; nil = the object is whole. See partial.go.
+	segments []segment
+	total    int64
+
 	vary    []string // names of the Vary field
 	variant []byte   // what the request had under these names, as in its key
 	date    int64    // its Date in Unix seconds; that of what it took the place of, if that is later
@@ -81,16 +86,38 @@ func newObject(f *fill, status int, header http.Header, body [][]byte, size int6
 	o.used = new(atomic.Int64)
 	o.used.Store(time.Now().Unix())
 	o.checked.Store(f.born << 1)
-	// The length is known now. With trailers the body must go out chunked.
+	o.describe(header)
+	o.offer(f.cache, header)
+	return o
+}
+
+// describe lists the fields of a whole response. Its length is known now. With
+// trailers it must go out chunked.
+func (o *object) describe(header http.Header) {
 	var length []string
-	if bodyAllowed(status) && len(trailer) == 0 {
-		length = []string{strconv.FormatInt(size, 10)}
+	if bodyAllowed(o.status) && len(o.trailer) == 0 {
+		length = []string{strconv.FormatInt(o.size, 10)}
 	}
 	o.fields = fieldsOf(header, length)
-	if len(trailer) == 0 && f.cache.compresses(status, header, size) {
+}
+
+// offer offers codings of the whole response, if it is to have any.
+func (o *object) offer(c *Cache, header http.Header) {
+	if len(o.trailer) == 0 && c.compresses(o.status, header, o.size) {
 		o.offerCodings(header)
 	}
-	return o
+}
+
+// copied is an object like o, to be changed before anybody has it.
+func (o *object) copied() *object {
+	c := &object{
+		primary: o.primary, key: o.key, version: o.version, born: o.born,
+		status: o.status, fields: o.fields, size: o.size, body: o.body, trailer: o.trailer, took: o.took, resp: o.resp,
+		segments: o.segments, total: o.total, vary: o.vary, variant: o.variant, date: o.date,
+		maxVariants: o.maxVariants, used: o.used, tags: o.tags,
+	}
+	c.checked.Store(o.born << 1)
+	return c
 }
 
 func fieldsOf(header http.Header, length []string) []field {

@@ -28,6 +28,8 @@ type job struct {
 	// coded are codings that are to be entered for codedOf.
 	coded   *coded
 	codedOf *object
+	// arrival goes with a put of parts.
+	arrival *arrival
 	keep    time.Duration
 	// onlyNew: put replaces nothing.
 	onlyNew bool
@@ -112,10 +114,19 @@ func (p *publisher) publish(batch []job) {
 	objects := newWriteSet(shelf)
 	indexes := newWriteSet(shelf)
 	gone := make(map[string][]string)
+	partials := newWriteSet(shelf)
 	for i := range batch {
 		j := &batch[i]
-		switch o := j.put; {
+		if j.put != nil {
+			if j.put = p.parts(partials, j); j.put == nil {
+				continue
+			}
+		}
+		o := j.put
+		switch {
 		case j.coded != nil:
+		case j.del != nil && j.del.partial():
+			p.removePartial(partials, j.del)
 		case j.del != nil:
 			p.remove(j.del)
 		case !p.store.valid(o), j.onlyNew && p.taken(o):
@@ -129,6 +140,7 @@ func (p *publisher) publish(batch []job) {
 	}
 	objects.flush()
 	indexes.flush()
+	p.flushPartials(partials)
 	for primary, keys := range gone {
 		p.clear(primary, keys)
 	}
@@ -181,7 +193,7 @@ func (w *writeSet) add(rec *record, ttl time.Duration, result *putResult) {
 		w.at[rec.key] = len(w.entries)
 		w.entries = append(w.entries, entry{rec, ttl})
 		w.results = append(w.results, []*putResult{result})
-	case rec.index != nil: // it includes the one before
+	case rec.index != nil, rec.partials != nil: // it includes the one before
 		w.entries[i] = entry{rec, ttl}
 		w.results[i] = append(w.results[i], result)
 	case rec.version < w.entries[i].rec.version:

@@ -138,23 +138,12 @@ func (s *selection) write(w io.Writer, o *object) (sent int64, err error) {
 }
 
 func writeSpan(w io.Writer, o *object, span semantics.Span) (sent int64, err error) {
-	skip, left := span.Start, span.Len()
-	for _, chunk := range o.body {
-		if skip >= int64(len(chunk)) {
-			skip -= int64(len(chunk))
-			continue
-		}
-		chunk = chunk[skip:]
-		skip = 0
-		if int64(len(chunk)) > left {
-			chunk = chunk[:left]
-		}
-		n, err := w.Write(chunk)
+	body, start := o.bodyAt(span)
+	eachChunk(body, semantics.Span{Start: span.Start - start, End: span.End - start}, func(_, part []byte) bool {
+		var n int
+		n, err = w.Write(part)
 		sent += int64(n)
-		left -= int64(len(chunk))
-		if err != nil || left == 0 {
-			return sent, err
-		}
-	}
-	return sent, nil
+		return err == nil
+	})
+	return sent, err
 }

@@ -9,14 +9,16 @@ import (
 	"github.com/dgraph-io/ristretto/v2"
 )
 
-// record is one entry of the shelf: a response, or the index of a URL whose
-// responses vary.
+// record is one entry of the shelf: a response, the index of a URL whose
+// responses vary, or what there is of a URL in parts.
 type record struct {
 	key     string
 	version uint64 // of two records of one key the higher one stays
 	cost    int64
 	object  *object
 	index   *varyIndex
+	// partials are of different variants, the one stored last at the end.
+	partials []*object
 }
 
 // recordOverhead is what an entry costs beside its bytes: the library's and

@@ -146,7 +146,7 @@ func (s *Store) purgeURL(url string, soft bool) {
 	form := semantics.PurgeForm(url)
 	id := s.gen.id(markURL, form)
 	if s.restoring.Load() > 0 || s.flights.has(url) || s.flights.has(form) || s.flights.hasUnlisted(id) ||
-		s.shelf.has(url) || s.shelf.has(form) || s.unlisted.has(id, time.Now()) {
+		s.shelf.has(url) || s.shelf.has(form) || s.shelf.has(partialKey(url)) || s.shelf.has(partialKey(form)) || s.unlisted.has(id, time.Now()) {
 		s.gen.purge(soft, id)
 	}
 }

@@ -23,8 +23,12 @@ type task struct {
 	alone bool
 	// late is a response that the store may not show yet.
 	late *object
+	// parts are the newest that it has seen, those of late among them.
+	parts *object
 	// waited is how often the limit of FollowerWait was reached.
 	waited int
+	// span is what the client gets of a body that is coming in; zero = all.
+	span semantics.Span
 
 	event Event
 	told  bool
@@ -45,7 +49,7 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 			return
 		}
 		at, _ = t.c.store.find([]byte(t.primary), t.r.Header)
-		if t.late != nil && newer(t.late, at.object) {
+		if t.late != nil && !t.late.partial() && newer(t.late, at.object) {
 			if st := t.c.store.standing(t.late); st != purged {
 				at.object, at.softened = t.late, st == softened
 			}
@@ -56,6 +60,11 @@ func (t *task) run(ctx context.Context, at found, now time.Time) {
 
 // step is one round. It is false if another is needed.
 func (t *task) step(at found, now time.Time) bool {
+	if at.object == nil {
+		if parts := t.findParts(); parts.object != nil {
+			return t.partial(at, parts, now)
+		}
+	}
 	o, choice := at.object, t.choose(at, now)
 	switch choice.do {
 	case doHit:
@@ -94,6 +103,7 @@ type plan struct {
 	fallback  *object // may answer if the fetch fails before it has headers; nil = none
 	forbidden string  // the directive that keeps base from answering then
 	expired   string  // since when base may not answer then
+	partial   *object // parts of which the rest is asked for; nil = none
 }
 
 // colour adds what kept a stale copy from answering.
@@ -107,16 +117,21 @@ func (p plan) colour(e *failure.Error) *failure.Error {
 	return e
 }
 
-// fetch gets the response with others or alone. HEAD, ranges, conditions on the
-// origin's current state and those on a copy that only the client has are
-// forwarded as they are, and not stored.
+// fetch gets the response with others or alone. HEAD, conditions on the origin's
+// current state and those on a copy that only the client has are forwarded as they
+// are, and not stored. So are ranges, whose parts are stored, unless there is a
+// whole response that can be validated.
 func (t *task) fetch(at found, now time.Time, p plan) bool {
-	if t.passesOn(at, now) {
+	ranged := len(t.r.Header["Range"]) > 0
+	switch {
+	case t.passesOn(at, now):
 		t.pass(at, p)
 		return true
+	case ranged && at.object == nil:
+		return t.fetchRange(at, now, p)
 	}
 	q := t.query(at, now)
-	q.base = p.base
+	q.base, q.partial = p.base, p.partial
 	place := t.c.store.enter(&q)
 	switch {
 	case place.lead != nil:
@@ -131,7 +146,8 @@ func (t *task) fetch(at found, now time.Time, p plan) bool {
 
 // passesOn tells whether a fetch is forwarded as the client sent it.
 func (t *task) passesOn(at found, now time.Time) bool {
-	return t.r.Method == http.MethodHead || len(t.r.Header["Range"]) > 0 || semantics.HasOriginConditions(t.r.Header) || t.itsOwn(at, now)
+	return t.r.Method == http.MethodHead || semantics.HasOriginConditions(t.r.Header) ||
+		len(t.r.Header["Range"]) == 0 && t.itsOwn(at, now)
 }
 
 // itsOwn tells whether the request is conditional on a copy of the client's own,
@@ -156,6 +172,7 @@ func (t *task) query(at found, now time.Time) query {
 		solo:      t.solo(now),
 		anonymous: !t.q.NoStore && !t.identified(),
 		alone:     t.alone,
+		parts:     t.parts,
 		fresh:     t.q.NoCache || t.q.MaxAge == 0,
 		letOut:    t.waited == 1,
 		ctx:       t.r.Context(),

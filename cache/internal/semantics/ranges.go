@@ -33,6 +33,13 @@ type Span struct{ Start, End int64 }
 // Len is the number of bytes.
 func (s Span) Len() int64 { return s.End - s.Start }
 
+// Cut returns what of b, which stands at pos, is in the span.
+func (s Span) Cut(b []byte, pos int64) []byte {
+	from := min(max(s.Start-pos, 0), int64(len(b)))
+	to := min(max(s.End-pos, from), int64(len(b)))
+	return b[from:to]
+}
+
 // ParseRange reads Range. ok is false if the field is to be ignored (RFC 9110
 // section 14.2): another unit than bytes, bad syntax, several lines, which no
 // list makes one of, or more than MaxRanges.
