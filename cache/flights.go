@@ -35,6 +35,14 @@ func (fl *flights) has(primary string) bool {
 	return fl.rows[primary] != nil
 }
 
+// hasBut is has, but for a fill that may be the only one.
+func (fl *flights) hasBut(primary string, f *fill) bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	rw := fl.rows[primary]
+	return rw != nil && (len(rw.fills) != 1 || rw.fills[0] != f)
+}
+
 func (fl *flights) count() (n int) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()

@@ -104,6 +104,7 @@ func (o *over) freshen(h http.Header) {
 		o.publish(job{del: base})
 	case ok && o.c.store.sound(o.f):
 		resp := semantics.Analyze(updated, base.status, o.sent, now, opts)
+		o.f.base = base
 		fresh := newObject(o.f, base.status, semantics.Sanitize(updated, opts), base.body, base.size, base.trailer, resp,
 			o.c.store.gen.newTags(o.primary, updated, d.Tags))
 		if base.used != nil && fresh.used != nil {

@@ -79,6 +79,17 @@ func (g *generations) advance(soft bool, note func(p *purges, n uint64)) {
 	g.seq.Store(n)
 }
 
+// renew purges what has the mark of the URL, and returns the value at which the
+// content is born that takes its place. ok is false if anything of the marks was
+// purged after since: that content was asked for before.
+func (g *generations) renew(m *marks, since uint64) (born uint64, ok bool) {
+	g.advance(false, func(p *purges, n uint64) {
+		born, ok = n, !g.hard.since(m, since) && !g.soft.since(m, since)
+		p.put(m.ids[0], n)
+	})
+	return born, ok
+}
+
 // standing tells what purges have made of content with the marks that was born
 // at the given value.
 func (g *generations) standing(m *marks, born uint64) standing {

@@ -31,6 +31,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case how.fwd == fwdUntouched:
 		h.untouched(r.Context(), w, r)
 		return
+	case r.Method == http.MethodPost:
+		h.post(w, r, how)
+		return
 	case how.fwd != "":
 		h.forward(r.Context(), w, r, how)
 		return
@@ -130,7 +133,8 @@ type forwarding struct {
 	fwd     string
 	detail  string
 	outcome Outcome
-	over    *over // what is stored although it is passed on; nil = not known to be
+	over    *over   // what is stored although it is passed on; nil = not known to be
+	post    *posted // keeps the answer to a POST; nil = it is none
 }
 
 // forward passes a request on, with a writer that forwards everything, says
@@ -138,8 +142,13 @@ type forwarding struct {
 func (h *handler) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, how forwarding) {
 	c := h.c
 	start := time.Now()
-	f := &forwarder{c: c, r: r, how: how}
+	k := &keeper{forwarder: forwarder{c: c, r: r, how: how}, post: how.post}
+	f := &k.forwarder
 	f.Init(w, f)
+	out := http.ResponseWriter(f)
+	if how.post != nil {
+		out = k
+	}
 	if c.cfg.Observe != nil {
 		defer func() { // also when next panics
 			e, rung := failure.Outcome(ctx)
@@ -150,10 +159,11 @@ func (h *handler) forward(ctx context.Context, w http.ResponseWriter, r *http.Re
 			if f.Swallowed() && e != nil {
 				ev.Outcome, ev.Status, ev.FwdStatus = Failed, e.HTTPStatus(), e.Received()
 			}
+			ev.Stored = how.post != nil && how.post.keeping
 			c.cfg.Observe(ctx, ev)
 		}()
 	}
-	h.next.ServeHTTP(f, r)
+	h.next.ServeHTTP(out, r)
 	if f.Swallowed() {
 		how.over.answer(&how)
 	}
@@ -179,7 +189,13 @@ func (f *forwarder) Begin(status int) bool {
 	if f.how.over != nil && !f.how.over.begin(status, f.Header()) {
 		return false
 	}
-	f.c.invalidate(f.r, status, f.Header())
-	f.c.addStatus(f.Header(), semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail})
+	s := semantics.CacheStatus{Fwd: f.how.fwd, FwdStatus: status, Detail: f.how.detail}
+	renewed := false
+	if f.how.post != nil {
+		renewed = f.how.post.begin(status, f.Header())
+		s.Stored = renewed
+	}
+	f.c.invalidate(f.r, status, f.Header(), renewed)
+	f.c.addStatus(f.Header(), s)
 	return true
 }

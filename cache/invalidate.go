@@ -11,8 +11,9 @@ import (
 // its URI, Location and Content-Location are no longer answered from the store,
 // nor from what is being fetched already. What shares a group with what was
 // stored there goes too, and so do the groups that the answer names (RFC 9875
-// sections 2.2 and 3); what shares another group with these stays.
-func (c *Cache) invalidate(r *http.Request, status int, h http.Header) {
+// sections 2.2 and 3); what shares another group with these stays. renewed: the target's
+// old content is invalid already, and what the answer brought must not be.
+func (c *Cache) invalidate(r *http.Request, status int, h http.Header, renewed bool) {
 	if !semantics.Invalidates(r.Method, status) {
 		return
 	}
@@ -28,6 +29,9 @@ func (c *Cache) invalidate(r *http.Request, status int, h http.Header) {
 		groups, more = append(groups, shared...), more || over
 	}
 	for _, url := range urls {
+		if renewed && url == target {
+			continue
+		}
 		s.purgeURL(url, false)
 	}
 	slices.Sort(groups)

@@ -143,12 +143,17 @@ func (s *Store) valid(o *object) bool { return s.standing(o) != purged }
 // What is stored under other keys than the URL's own can't be looked for there;
 // that there may be some, unlisted knows.
 func (s *Store) purgeURL(url string, soft bool) {
-	form := semantics.PurgeForm(url)
-	id := s.gen.id(markURL, form)
-	if s.restoring.Load() > 0 || s.flights.has(url) || s.flights.has(form) || s.flights.hasUnlisted(id) ||
-		s.shelf.has(url) || s.shelf.has(form) || s.shelf.has(partialKey(url)) || s.shelf.has(partialKey(form)) || s.unlisted.has(id, time.Now()) {
+	if id := s.gen.id(markURL, semantics.PurgeForm(url)); s.mayHave(url, id, nil) {
 		s.gen.purge(soft, id)
 	}
+}
+
+// mayHave tells whether anything is stored or in flight for a URL, whose mark is
+// id, beside but.
+func (s *Store) mayHave(url string, id uint64, but *fill) bool {
+	form := semantics.PurgeForm(url)
+	return s.restoring.Load() > 0 || s.flights.hasBut(url, but) || s.flights.hasBut(form, but) || s.flights.hasUnlisted(id) ||
+		s.shelf.has(url) || s.shelf.has(form) || s.shelf.has(partialKey(url)) || s.shelf.has(partialKey(form)) || s.unlisted.has(id, time.Now())
 }
 
 // budget is a semaphore in bytes. It never waits: without memory a response

@@ -28,22 +28,27 @@ func Invalidates(method string, status int) bool {
 // origin as the target.
 func InvalidatedURIs(r *http.Request, scheme string, h http.Header) []*url.URL {
 	var uris []*url.URL
+	target := targetURI(r, scheme)
 	for _, name := range [...]string{"Location", "Content-Location"} {
 		ref := first(h[name])
 		if ref == "" {
 			continue
 		}
-		host := r.Host
-		if host == "" {
-			host = r.URL.Host
-		}
-		target := &url.URL{Scheme: scheme, Host: host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 		u, err := target.Parse(ref)
-		if err != nil || u.Opaque != "" || !strings.EqualFold(u.Scheme, scheme) || !sameHost(scheme, u.Host, host) {
+		if err != nil || u.Opaque != "" || !strings.EqualFold(u.Scheme, scheme) || !sameHost(scheme, u.Host, target.Host) {
 			continue
 		}
 		u.Scheme, u.User = scheme, nil
 		uris = append(uris, u)
 	}
 	return uris
+}
+
+// targetURI is the target of a request (RFC 9110 section 7.1).
+func targetURI(r *http.Request, scheme string) *url.URL {
+	host := r.Host
+	if host == "" {
+		host = r.URL.Host
+	}
+	return &url.URL{Scheme: scheme, Host: host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 }

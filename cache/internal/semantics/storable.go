@@ -3,6 +3,7 @@ package semantics
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -120,4 +121,35 @@ func heuristic(status int) bool {
 		return true
 	}
 	return false
+}
+
+// Posted tells whether the response to a POST may be stored for later GETs (RFC
+// 9110 section 9.3.3): it has explicit freshness and a Content-Location that is
+// the target, so that its content is what these would get, and is storable as if
+// it were a GET's.
+func Posted(r *http.Request, scheme string, status int, h http.Header, received time.Time, o Options) bool {
+	if r.Method != http.MethodPost || status != http.StatusOK || len(h["Content-Location"]) != 1 {
+		return false
+	}
+	if r.RequestURI != "" && r.RequestURI != r.URL.RequestURI() && r.RequestURI != r.URL.String() {
+		return false // somebody outside took a part of the target away
+	}
+	d := parseDirectives(h, o.targets())
+	date, ok, _ := singleDate(h["Date"])
+	if !ok {
+		date = received
+	}
+	if life, guess := lifetime(&d, h, status, date); life <= 0 || guess {
+		return false
+	}
+	ok, _ = Storable(http.MethodGet, r.Header, status, h, o)
+	return ok && isTarget(r, scheme, h["Content-Location"][0])
+}
+
+// isTarget tells whether a reference is to the target URI of a request.
+func isTarget(r *http.Request, scheme, ref string) bool {
+	target := targetURI(r, scheme)
+	u, err := target.Parse(ref)
+	return err == nil && u.Opaque == "" && u.User == nil && strings.EqualFold(u.Scheme, scheme) && sameHost(scheme, u.Host, target.Host) &&
+		u.EscapedPath() == target.EscapedPath() && u.RawQuery == target.RawQuery
 }
