@@ -29,18 +29,13 @@ type row struct {
 	letOut time.Time
 }
 
-func (fl *flights) has(primary string) bool {
-	fl.mu.Lock()
-	defer fl.mu.Unlock()
-	return fl.rows[primary] != nil
-}
-
-// hasBut is has, but for a fill that may be the only one.
-func (fl *flights) hasBut(primary string, f *fill) bool {
+// hasBut tells whether anything is in flight for a key, beside but, which may be
+// nil.
+func (fl *flights) hasBut(primary string, but *fill) bool {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	rw := fl.rows[primary]
-	return rw != nil && (len(rw.fills) != 1 || rw.fills[0] != f)
+	return rw != nil && (len(rw.fills) != 1 || rw.fills[0] != but)
 }
 
 func (fl *flights) count() (n int) {

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -23,11 +22,12 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, how forwarding) {
 		h.forward(r.Context(), w, r, how)
 		return
 	}
-	p := &posted{c: c, r: r, ctx: failure.Track(r.Context()), before: w.Header().Clone(), sent: time.Now()}
+	r = r.WithContext(failure.Track(r.Context()))
+	p := &posted{c: c, r: r, before: w.Header().Clone(), sent: time.Now()}
 	p.f = c.store.hold(c, string(key), nil, normalised(r, sel).Header)
 	defer p.end()
 	how.post = p
-	h.forward(p.ctx, w, r.WithContext(p.ctx), how)
+	h.forward(r.Context(), w, r, how)
 	p.commit()
 }
 
@@ -35,9 +35,8 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, how forwarding) {
 // stored.
 type posted struct {
 	c      *Cache
-	r      *http.Request
-	ctx    context.Context //nolint:containedctx // the request's, with a slot
-	before http.Header     // the client's header map before next saw it
+	r      *http.Request // with a slot
+	before http.Header   // the client's header map before next saw it
 	sent   time.Time
 	f      *fill // holds the URL's row
 
@@ -66,7 +65,7 @@ func (p *posted) begin(status int, h http.Header) bool {
 
 func (p *posted) keeps(status int, h http.Header) bool {
 	own := added(h, p.before)
-	_, failed := failure.From(p.ctx)
+	_, failed := failure.From(p.r.Context())
 	received := time.Now()
 	if failed || !semantics.Posted(p.r, p.c.cfg.Scheme(p.r), status, own, received, p.c.options) || len(announced(own)) > 0 {
 		return false
@@ -123,8 +122,8 @@ func (p *posted) drop() { p.keeping, p.body = false, nil }
 
 // commit stores what was kept if it came whole.
 func (p *posted) commit() {
-	_, failed := failure.From(p.ctx)
-	if !p.keeping || failed || p.ctx.Err() != nil || p.length >= 0 && p.length != int64(len(p.body)) {
+	_, failed := failure.From(p.r.Context())
+	if !p.keeping || failed || p.r.Context().Err() != nil || p.length >= 0 && p.length != int64(len(p.body)) {
 		return
 	}
 	body := slices.Clip(p.body)
