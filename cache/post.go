@@ -27,8 +27,8 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, how forwarding) {
 	p.f = c.store.hold(c, string(key), nil, normalised(r, sel).Header)
 	defer p.end()
 	how.post = p
-	h.forward(r.Context(), w, r, how)
-	p.commit()
+	h.forward(r.Context(), w, r, how) //nolint:contextcheck // it is the request's, with a slot
+	p.commit() //nolint:contextcheck // it has the request
 }
 
 // posted keeps the answer to a POST while it passes, as far as it is to be
