@@ -28,7 +28,7 @@ func (h *handler) post(w http.ResponseWriter, r *http.Request, how forwarding) {
 	defer p.end()
 	how.post = p
 	h.forward(r.Context(), w, r, how) //nolint:contextcheck // it is the request's, with a slot
-	p.commit() //nolint:contextcheck // it has the request
+	p.commit()                        //nolint:contextcheck // it has the request
 }
 
 // posted keeps the answer to a POST while it passes, as far as it is to be
@@ -74,9 +74,14 @@ func (p *posted) keeps(status int, h http.Header) bool {
 	if p.length > p.c.maxObject {
 		return false
 	}
-	p.resp = semantics.Analyze(own, status, p.sent, received, p.c.options)
-	p.tags = p.c.store.gen.newTags(p.f.primary, own, nil)
-	p.status, p.header = status, semantics.Sanitize(own, p.c.options)
+	d, bad := p.c.ask(p.r, status, own)
+	if bad != nil || d.Store == StoreNever {
+		return false
+	}
+	opts := p.c.grants(&d)
+	p.resp = semantics.Analyze(own, status, p.sent, received, opts)
+	p.tags = p.c.store.gen.newTags(p.f.primary, own, d.Tags)
+	p.status, p.header = status, semantics.Sanitize(own, opts)
 	if !semantics.HasDate(own) {
 		p.header["Date"] = []string{semantics.FormatDate(received)}
 	}

@@ -190,3 +190,30 @@ func TestPostLeavesOutWhatStandsAround(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 }
+
+// TestPostAndPolicy: the operator may forbid it and change its freshness, but not
+// make a page of what the origin did not call one.
+func TestPostAndPolicy(t *testing.T) {
+	for _, tt := range []struct {
+		rule     StoreRule
+		location string
+		stored   bool
+	}{
+		{StoreByOrigin, "/", true}, {StoreNever, "/", false}, {StoreAnyway, "/", true}, {StoreAnyway, "/other", false},
+	} {
+		asked := 0
+		c := newCache(t, Config{Policy: func(r *http.Request, v ResponseView) Decision {
+			if r.Method == http.MethodPost {
+				asked++
+			}
+			return Decision{Store: tt.rule}
+		}})
+		h := c.Handler(page(200, "body", "Cache-Control: max-age=60", "Content-Location: "+tt.location))
+		do(h, "POST", "/")
+		settled(t, c)
+		if hit := strings.Contains(do(h, "GET", "/").cacheStatus(), "hit"); hit != tt.stored || asked > 1 {
+			t.Errorf("%+v: hit = %v, asked %d times", tt, hit, asked)
+		}
+		settled(t, c)
+	}
+}
