@@ -107,6 +107,7 @@ func (o *over) freshen(h http.Header) {
 		o.f.base = base
 		fresh := newObject(o.f, base.status, semantics.Sanitize(updated, opts), base.body, base.size, base.trailer, resp,
 			o.c.store.gen.newTags(o.primary, updated, d.Tags))
+		fresh.keepCodings(base)
 		if base.used != nil && fresh.used != nil {
 			fresh.used = base.used
 		}
