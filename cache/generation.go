@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -37,14 +38,60 @@ type generations struct {
 	seq  atomic.Uint64 // the value of the last purge; written under mu
 	seed maphash.Seed
 
+	// epoch tells this store from those of other processes. watched: a snapshot
+	// was taken, so that purges which are not noted are missed.
+	epoch   uint64
+	watched atomic.Bool
+
 	mu         sync.RWMutex // guards what follows
 	hard, soft purges
+	// missed are the purges of URLs of which there was nothing, that a snapshot
+	// may bring back. They have a sequence of their own.
+	missed    purges
+	missedSeq uint64
 }
 
 func (g *generations) init(size int) {
 	g.seed = maphash.MakeSeed()
 	g.hard.init(size)
 	g.soft.init(size)
+	g.missed.init(size)
+	g.epoch = rand.Uint64()
+}
+
+// purgePoint is a place in the purges of one store.
+type purgePoint struct{ epoch, seq, missed uint64 }
+
+// point is where the purges are now. From here on none of a URL is forgotten.
+func (g *generations) point() purgePoint {
+	g.watched.Store(true)
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return purgePoint{g.epoch, g.seq.Load(), g.missedSeq}
+}
+
+// miss notes the purge of a URL of which there is nothing.
+func (g *generations) miss(url uint64) {
+	if !g.watched.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.missedSeq++
+	g.missed.put(url, g.missedSeq)
+}
+
+// bornAt is what content counts as born at that is restored from a snapshot
+// which was taken at a point; ok is false if it was purged since. Of another
+// process no more is known than that it is older than all purges of this one.
+func (g *generations) bornAt(primary string, at purgePoint) (born uint64, ok bool) {
+	if at.epoch != g.epoch {
+		return 0, true
+	}
+	m := g.marksOf(primary)
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return min(at.seq, g.seq.Load()), !g.missed.since(&m, at.missed)
 }
 
 // purge makes all content that has the mark, and was asked for until now,

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -208,5 +209,85 @@ func TestStatusTTLErrors(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("New() = %v, want %s in it", err, want)
 		}
+	}
+}
+
+// TestPolicyInSnapshot: what the policy said of a response outlives a restart,
+// but not the policy.
+func TestPolicyInSnapshot(t *testing.T) {
+	cfg := Config{Policy: func(*http.Request, ResponseView) Decision {
+		return Decision{Store: StoreAnyway, TTL: time.Minute, Tags: []string{"t"}}
+	}}
+	before := newCache(t, cfg)
+	do(before.Handler(page(200, "page", "Cache-Control: no-store")), "GET", "http://example.com/")
+	settled(t, before)
+	var b bytes.Buffer
+	if err := before.Snapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	after := newCache(t, cfg)
+	if n, err := after.Restore(bytes.NewReader(b.Bytes())); n != 1 || err != nil {
+		t.Fatalf("Restore() = %d, %v", n, err)
+	}
+	h := after.Handler(page(200, "new", "Cache-Control: no-store"))
+	if a := do(h, "GET", "http://example.com/"); a.body != "page" || !strings.Contains(a.cacheStatus(), "; hit") {
+		t.Errorf("restored: %q %s", a.body, a.cacheStatus())
+	}
+	_ = after.Purge(Purge{Tag: "t"})
+	if a := do(h, "GET", "http://example.com/"); a.body != "new" {
+		t.Errorf("after a purge of the tag: %q", a.body)
+	}
+	settled(t, after)
+	if n, err := newCache(t, Config{}).Restore(bytes.NewReader(b.Bytes())); n != 0 || err != nil {
+		t.Errorf("without the policy: Restore() = %d, %v, want 0", n, err)
+	}
+}
+
+// TestPurgeBetweenSnapshotAndRestore: what was purged after a snapshot does not
+// come back in the process that took it, whether it was still there or not.
+func TestPurgeBetweenSnapshotAndRestore(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		purge func(c *Cache)
+	}{
+		{"by URL", func(c *Cache) { _ = c.Purge(Purge{URL: "http://example.com/a"}) }},
+		{"by tag", func(c *Cache) { _ = c.Purge(Purge{Tag: "a"}) }},
+		{"by prefix, softly", func(c *Cache) { _ = c.Purge(Purge{Prefix: "http://example.com/a", Soft: true}) }},
+		{"of what was gone already", func(c *Cache) {
+			rec := c.store.shelf.get([]byte(keyOf(c, "http://example.com/a")))
+			c.store.shelf.del(rec)
+			_ = c.Purge(Purge{URL: "http://example.com/a"})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCache(t, Config{})
+			h := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				page(200, "before", "Cache-Control: max-age=60", "Surrogate-Key: "+r.URL.Path[1:])(w, r)
+			}))
+			for _, path := range []string{"/a", "/b"} {
+				do(h, "GET", "http://example.com"+path)
+			}
+			settled(t, c)
+			var b bytes.Buffer
+			if err := c.Snapshot(&b); err != nil {
+				t.Fatal(err)
+			}
+			tt.purge(c)
+			if rec := c.store.shelf.get([]byte(keyOf(c, "http://example.com/b"))); rec != nil {
+				c.store.shelf.del(rec)
+			}
+			if rec := c.store.shelf.get([]byte(keyOf(c, "http://example.com/a"))); rec != nil {
+				c.store.shelf.del(rec)
+			}
+			if _, err := c.Restore(&b); err != nil {
+				t.Fatal(err)
+			}
+			if e := c.Explain(httptest.NewRequest("GET", "http://example.com/b", nil)); e.Action != "hit" {
+				t.Errorf("what was not purged: %+v", e)
+			}
+			if e := c.Explain(httptest.NewRequest("GET", "http://example.com/a", nil)); e.Action == "hit" {
+				t.Errorf("what was purged is back: %+v", e)
+			}
+		})
 	}
 }

@@ -22,7 +22,8 @@ import (
 // set back meanwhile takes nothing away. What may be done with them is worked out
 // anew, by this cache's Config. What has expired by now or may not be stored any
 // more is left out, and so is what was fetched, or invalidated, since Restore
-// was called. What does not fit into the room that is free is left out, too,
+// was called or, in the process that took the snapshot, since then. What
+// Config.Policy said of a response counts as long as there is a Policy. What does not fit into the room that is free is left out, too,
 // beginning with what was not used for the longest time; nothing is evicted.
 //
 // A snapshot that is damaged, truncated, of another version of the form, of
@@ -35,11 +36,10 @@ func (c *Cache) Restore(r io.Reader) (n int, err error) {
 		return 0, errClosed
 	}
 	// What is invalidated from here on is noted, found or not: see
-	// Store.invalidate. Then the sequence is read, then the snapshot.
+	// Store.purgeURL. Then the snapshot is read.
 	s.restoring.Add(1)
 	defer s.restoring.Add(-1)
-	born := s.gen.seq.Load()
-	staged, err := c.readSnapshot(r, born)
+	staged, err := c.readSnapshot(r)
 	if err != nil {
 		return 0, err
 	}
@@ -82,7 +82,7 @@ type restored struct {
 
 // readSnapshot reads and checks a snapshot, and returns what of it is to be
 // stored: no more than there is room for.
-func (c *Cache) readSnapshot(r io.Reader, born uint64) ([]restored, error) {
+func (c *Cache) readSnapshot(r io.Reader) ([]restored, error) {
 	in := &frameReader{r: bufio.NewReaderSize(r, maxChunk)}
 	if err := in.preamble(); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (c *Cache) readSnapshot(r io.Reader, born uint64) ([]restored, error) {
 		if !strings.HasPrefix(e.primary, string(semantics.AppendNamespace(nil, c.cfg.Namespace))) {
 			return nil, badSnapshot("it is malformed: a key of another namespace")
 		}
-		o, keep := c.restoredObject(e, born, now, down)
+		o, keep := c.restoredObject(e, header.point, now, down)
 		if o == nil || keep <= 0 {
 			continue
 		}
@@ -217,14 +217,22 @@ const maxSnapshotAge = 100 * 366 * 24 * time.Hour
 // stored.
 //
 // Its version is 0, below that of any fetch: it replaces nothing.
-func (c *Cache) restoredObject(e *snapshotEntry, born uint64, now time.Time, down time.Duration) (*object, time.Duration) {
-	if ok, _ := semantics.Storable("GET", nil, e.status, e.header, c.options); !ok || e.size > c.maxObject {
+func (c *Cache) restoredObject(e *snapshotEntry, point purgePoint, now time.Time, down time.Duration) (*object, time.Duration) {
+	opts := c.options
+	if c.cfg.Policy != nil {
+		opts.Grant = e.grant
+	}
+	if ok, _ := semantics.Storable("GET", nil, e.status, e.header, opts); !ok || e.size > c.maxObject {
+		return nil, 0
+	}
+	born, ok := c.store.gen.bornAt(e.primary, point)
+	if !ok {
 		return nil, 0
 	}
 	held := addDuration(e.held, down)
 	received := now.Add(-held)
 	e.header["Age"] = []string{strconv.FormatInt(semantics.Seconds(e.initialAge), 10)} // it is not kept
-	resp := semantics.Analyze(e.header, e.status, received, received, c.options)
+	resp := semantics.Analyze(e.header, e.status, received, received, opts)
 	resp.InitialAge = e.initialAge
 	if addDuration(e.initialAge, held) > maxSnapshotAge {
 		return nil, 0

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/holdfast-go/holdfast/cache/internal/semantics"
 )
 
 // The form of a snapshot, all numbers big-endian or varints of encoding/binary:
@@ -59,6 +61,8 @@ type snapshotHeader struct {
 	taken     time.Time
 	namespace string
 	keys      string // how keys are made
+	// point is how far the store's purges were when it was taken.
+	point purgePoint
 }
 
 // snapshotEntry is one response as it is in a snapshot. Its times are spans, so
@@ -68,9 +72,10 @@ type snapshotEntry struct {
 	vary             []string
 	variant          []byte
 	status           int
-	initialAge, held time.Duration // its age when it was received, and since then
-	idle             time.Duration // since it was used last
-	soft             bool          // purged softly
+	initialAge, held time.Duration    // its age when it was received, and since then
+	idle             time.Duration    // since it was used last
+	soft             bool             // purged softly
+	grant            *semantics.Grant // of Config.Policy; nil = none
 	tags             []string
 	moreTags         bool // there were more
 	header, trailer  http.Header
@@ -254,7 +259,11 @@ func appendHeader(b []byte, h http.Header) []byte {
 
 func (h *snapshotHeader) append(b []byte) []byte {
 	b = binary.AppendVarint(b, h.taken.UnixNano())
-	return appendString(appendString(b, h.namespace), h.keys)
+	b = appendString(appendString(b, h.namespace), h.keys)
+	for _, n := range [...]uint64{h.point.epoch, h.point.seq, h.point.missed} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
 }
 
 func (e *snapshotEntry) append(b []byte) []byte {
@@ -265,6 +274,13 @@ func (e *snapshotEntry) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(max(d, 0)))
 	}
 	b = appendBool(appendStrings(appendBool(b, e.soft), e.tags), e.moreTags)
+	b = appendBool(b, e.grant != nil)
+	if g := e.grant; g != nil {
+		b = appendBool(b, g.Anyway)
+		for _, d := range [...]time.Duration{g.TTL, g.SWR, g.SIE} {
+			b = binary.AppendVarint(b, int64(d))
+		}
+	}
 	return appendHeader(appendHeader(b, e.header), e.trailer)
 }
 
@@ -369,6 +385,7 @@ func parseSnapshotHeader(b []byte) (h snapshotHeader, err error) {
 	f := fieldReader{b: b}
 	h.taken = time.Unix(0, f.int())
 	h.namespace, h.keys = f.string(), f.string()
+	h.point = purgePoint{f.uint(), f.uint(), f.uint()}
 	return h, f.end()
 }
 
@@ -378,6 +395,9 @@ func parseSnapshotEntry(b []byte) (e snapshotEntry, err error) {
 	status := f.uint()
 	e.initialAge, e.held, e.idle = f.duration(), f.duration(), f.duration()
 	e.soft, e.tags, e.moreTags = f.bool(), f.strings(), f.bool()
+	if f.bool() {
+		e.grant = &semantics.Grant{Anyway: f.bool(), TTL: time.Duration(f.int()), SWR: time.Duration(f.int()), SIE: time.Duration(f.int())}
+	}
 	e.header, e.trailer = f.header(), f.header()
 	if err := f.end(); err != nil {
 		return e, err

@@ -35,6 +35,7 @@ var errClosed = errors.New("cache: the store is closed")
 // changes whenever the form does. Others refuse it, and the cache begins empty.
 func (c *Cache) Snapshot(w io.Writer) error {
 	now := time.Now()
+	point := c.store.gen.point() // first: what is purged from here on is found again
 	objects, ok := c.snapshotObjects()
 	if !ok {
 		return errClosed
@@ -48,7 +49,7 @@ func (c *Cache) Snapshot(w io.Writer) error {
 	buffered := bufio.NewWriterSize(w, maxChunk)
 	out := frameWriter{w: buffered}
 	out.preamble()
-	header := snapshotHeader{taken: now, namespace: c.cfg.Namespace, keys: c.keyForm()}
+	header := snapshotHeader{taken: now, namespace: c.cfg.Namespace, keys: c.keyForm(), point: point}
 	out.frame(frameHeader, header.append(nil), nil, 0)
 	count := uint64(0)
 	var fields []byte
@@ -60,7 +61,7 @@ func (c *Cache) Snapshot(w io.Writer) error {
 		e := snapshotEntry{
 			primary: o.primary, vary: o.vary, variant: o.variant, status: o.status,
 			initialAge: o.resp.InitialAge, held: now.Sub(o.resp.Received), idle: idle[o],
-			soft: standing == softened, header: o.header(), trailer: o.trailer,
+			soft: standing == softened, grant: o.resp.Grant, header: o.header(), trailer: o.trailer,
 		}
 		if o.tags != nil {
 			e.tags, e.moreTags = o.tags.names, o.tags.moreNames

@@ -145,7 +145,9 @@ func (s *Store) valid(o *object) bool { return s.standing(o) != purged }
 func (s *Store) purgeURL(url string, soft bool) {
 	if id := s.gen.id(markURL, semantics.PurgeForm(url)); s.mayHave(url, id, nil) {
 		s.gen.purge(soft, id)
+		return
 	}
+	s.gen.miss(id)
 }
 
 // mayHave tells whether anything is stored or in flight for a URL, whose mark is

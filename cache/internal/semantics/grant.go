@@ -28,6 +28,7 @@ func (o *Options) fresh(status int) bool {
 // granted gives a response the lifetime that the operator gives it, instead of
 // the origin's or where that said nothing.
 func (r *Response) granted(explicit bool, o *Options) {
+	r.Grant = o.Grant
 	ttl, name := time.Duration(0), "policy"
 	if o.Grant != nil {
 		ttl = o.Grant.TTL

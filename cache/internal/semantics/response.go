@@ -31,6 +31,8 @@ type Response struct {
 	// Shareable: the origin said that it is for everybody, credentials or not
 	// (RFC 9111 section 3.5).
 	Shareable bool
+	// Grant is what the operator said about it; nil = nothing.
+	Grant *Grant
 	// ETag and LastModified are the validators as received; "" is none.
 	ETag, LastModified string
 }
