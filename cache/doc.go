@@ -22,6 +22,32 @@
 // Requests that can't be cached (unsafe methods, upgrades, bodies) pass with
 // the original writer, or one that forwards everything.
 //
+// # The key
+//
+// What answers a request is found by the namespace, the scheme (Config.Scheme),
+// the host in lower case without the scheme's default port, the escaped path as it
+// came, the query as Config.Key has it, the fields and cookies that Config.Key
+// names, the fields of forwarders that the request has ([Key].Unkeyed says which),
+// and then by what Vary names. GET and HEAD share what is stored. A host with a dot
+// at its end, and another spelling of a path's escapes, have entries of their own,
+// which a purge of either reaches. Not in the key are a fragment, X-Forwarded-For
+// and its kin, and a body: a request with one passes by the cache.
+//
+// What is not in the key must not change the answer. Config.Policy sees every
+// answer that may be stored, and can refuse it.
+//
+// # Purging
+//
+// [Cache.Purge] forgets by URL, prefix, host, tag or everything, hard or soft.
+// Tags are what responses have in Surrogate-Key, parted by blanks, and in
+// Cache-Tag, parted by commas; case counts. 128 of them are kept, of at most 256
+// bytes each and 8 KiB in all: a response with more is stored, and any purge by
+// tag reaches it. Both fields pass downstream as they are, for the caches there;
+// who wants them hidden takes them out of the answers outside of the cache.
+// Unsafe requests that succeed invalidate what RFC 9111 section 4.4 says, and
+// groups (RFC 9875) of the same origin: those that Cache-Group-Invalidation
+// names, and those of what was invalidated.
+//
 // # Memory
 //
 // [Config.MemoryBytes] is divided: 7/8 for what is stored, 1/8 for what is
