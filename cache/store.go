@@ -143,7 +143,8 @@ func (s *Store) valid(o *object) bool { return s.standing(o) != purged }
 // What is stored under other keys than the URL's own can't be looked for there;
 // that there may be some, unlisted knows.
 func (s *Store) purgeURL(url string, soft bool) {
-	if id := s.gen.id(markURL, semantics.PurgeForm(url)); s.mayHave(url, id, nil) {
+	id := s.gen.id(markURL, semantics.PurgeForm(url))
+	if s.mayHave(url, id, nil) {
 		s.gen.purge(soft, id)
 		return
 	}
