@@ -50,16 +50,12 @@ const getBuffer = 8
 
 func newShelf(limit int64) (*shelf, error) {
 	s := &shelf{limit: limit, maxEntry: limit / 4}
-	one, two := maphash.MakeSeed(), maphash.MakeSeed()
 	c, err := ristretto.NewCache(&ristretto.Config[[]byte, *record]{
 		NumCounters:        min(max(limit/256, 1024), 1<<28),
 		MaxCost:            limit,
 		BufferItems:        getBuffer,
 		IgnoreInternalCost: true, // recordOverhead has it
-		// Seeded, so that nobody can choose keys that collide.
-		KeyToHash: func(key []byte) (hash, conflict uint64) {
-			return maphash.Bytes(one, key), maphash.Bytes(two, key) | 1 // a conflict hash of 0 is not compared
-		},
+		KeyToHash:          hashing(),
 		// On ristretto's goroutine, where waiting for it would deadlock: count only.
 		// A value may be nil where there was none.
 		OnEvict: func(it *ristretto.Item[*record]) {
@@ -85,6 +81,15 @@ func newShelf(limit int64) (*shelf, error) {
 func (s *shelf) count(rec *record, n int64) {
 	if rec != nil && rec.object != nil {
 		s.objects.Add(n)
+	}
+}
+
+// hashing makes the hash function of one shelf. It is seeded, so that nobody can
+// choose keys that collide.
+func hashing() func(key []byte) (hash, conflict uint64) {
+	one, two := maphash.MakeSeed(), maphash.MakeSeed()
+	return func(key []byte) (hash, conflict uint64) {
+		return maphash.Bytes(one, key), maphash.Bytes(two, key) | 1 // a conflict hash of 0 is not compared
 	}
 }
 
