@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func (a modelStep) String() string { return fmt.Sprint(a.kind, " ", a.page, a.la
 // what was seen. In the end nothing is left behind.
 func TestModel(t *testing.T) {
 	kinds := []string{"get", "get", "get", "get", "get", "reload", "write", "change", "purge", "wait", "snapshot"}
-	evicting := append(kinds[:len(kinds):len(kinds)], "evict", "evict")
+	evicting := slices.Concat(kinds, []string{"evict", "evict"})
 	clients := func(kinds []string) *rapid.Generator[[][]modelStep] {
 		step := rapid.Custom(func(t *rapid.T) modelStep {
 			return modelStep{
