@@ -128,7 +128,7 @@ func heuristic(status int) bool {
 // the target, so that its content is what these would get, and is storable as if
 // it were a GET's.
 func Posted(r *http.Request, scheme string, status int, h http.Header, received time.Time, o Options) bool {
-	if r.Method != http.MethodPost || status != http.StatusOK || len(h["Content-Location"]) != 1 {
+	if r.Method != http.MethodPost || status != http.StatusOK || first(h["Content-Location"]) == "" || len(h["Content-Location"]) != 1 {
 		return false
 	}
 	if r.RequestURI != "" && r.RequestURI != r.URL.RequestURI() && r.RequestURI != r.URL.String() {
