@@ -285,7 +285,7 @@ func (s *Store) overtaken(f *fill, o *object) (old []*fill) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	rw := fl.rows[f.primary]
-	if rw == nil || len(rw.fills) == 1 {
+	if rw == nil {
 		return nil
 	}
 	for _, other := range rw.fills {

@@ -97,6 +97,7 @@ func (c *Cache) putMarker(primary, reason string) {
 // the failure itself says so. slow: it took longer than anybody is to wait.
 type lastFailure struct {
 	err   *failure.Error
+	begun time.Time
 	at    time.Time
 	until time.Time
 	times int
@@ -124,7 +125,7 @@ func (c *Cache) noteFailure(f *fill, e *failure.Error, now time.Time) {
 	}
 	slow := c.cfg.StaleIfSlow
 	c.failures.put(f.primary, lastFailure{
-		err: e, at: now, until: now.Add(pause), times: times, told: e.RetryAfter > 0,
+		err: e, begun: f.begun, at: now, until: now.Add(pause), times: times, told: e.RetryAfter > 0,
 		slow: slow > 0 && now.Sub(f.begun) >= slow,
 	}, now, now.Add(pause+maxRetryStale))
 }

@@ -167,6 +167,7 @@ type trouble struct {
 	every time.Duration // between two attempts
 
 	failed time.Time // when the page's last refresh failed
+	begun  time.Time // when that had begun
 	until  time.Time // from then on it may be tried again, elected or not
 	told   bool      // the failure itself said until when
 
@@ -185,10 +186,16 @@ func (t *trouble) rule() ruling {
 	troubled, due := false, false
 	if !t.failed.IsZero() {
 		due = !t.now.Before(t.until)
-		if !due && (t.told || t.now.Sub(t.failed) < t.every) {
+		// What was answered since the failed one was sent is news: that may have hung
+		// for long.
+		troubled = !t.answered.After(t.begun)
+		since := t.begun
+		if troubled {
+			since = t.failed
+		}
+		if !due && (t.told || t.now.Sub(since) < t.every) {
 			return hold
 		}
-		troubled = !t.answered.After(t.failed)
 	}
 	if !t.newest.IsZero() {
 		if t.slow > 0 && t.now.Sub(t.oldest) >= t.slow && !t.answered.After(t.oldest) {
@@ -242,7 +249,7 @@ func (c *Cache) weigh(o *object, in flying, now time.Time, vote func(*site, time
 	s := c.sites.of(o.primary)
 	t := trouble{
 		now: now, every: c.cfg.RetryStale,
-		failed: last.at, until: last.until, told: last.told,
+		failed: last.at, begun: last.begun, until: last.until, told: last.told,
 		oldest: in.oldest, newest: in.newest, slow: c.cfg.StaleIfSlow, hung: c.hungAfter(o),
 	}
 	s.mu.Lock()

@@ -31,6 +31,8 @@ func TestRule(t *testing.T) {
 		{"answered since", trouble{failed: ago(2 * time.Second), until: now.Add(time.Second), answered: ago(ms)}, attempt},
 		{"answered since, but failed just now", trouble{failed: ago(300 * ms), until: now.Add(time.Second), answered: ago(ms)}, hold},
 		{"answered before", trouble{failed: ago(2 * time.Second), until: now.Add(time.Second), answered: ago(3 * time.Second)}, elect},
+		{"hung and failed, answered meanwhile", trouble{begun: ago(15 * time.Second), failed: ago(ms), until: now.Add(time.Second), answered: ago(time.Second)}, attempt},
+		{"hung and failed", trouble{begun: ago(15 * time.Second), failed: ago(ms), until: now.Add(time.Second)}, hold},
 		{"the pause is over", trouble{failed: ago(9 * time.Second), until: ago(ms)}, attempt},
 		{"Retry-After", trouble{failed: ago(9 * time.Second), until: now.Add(ms), told: true, answered: ago(ms)}, hold},
 		{"in flight", trouble{oldest: ago(300 * ms), newest: ago(300 * ms)}, join},
@@ -44,6 +46,9 @@ func TestRule(t *testing.T) {
 		{"crowded", trouble{crowded: true}, elect},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.in.begun.IsZero() {
+				tt.in.begun = tt.in.failed
+			}
 			tt.in.now, tt.in.every, tt.in.slow, tt.in.hung = now, time.Second, 500*ms, time.Second
 			if got := tt.in.rule(); got != tt.want {
 				t.Errorf("rule() = %v, want %v", got, tt.want)
