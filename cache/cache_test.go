@@ -13,39 +13,41 @@ import (
 )
 
 func TestMissThenHit(t *testing.T) {
-	rec := &recorder{}
-	c := newCache(t, Config{Observe: rec.observe})
-	o := newOrigin(page(200, "hello", "Cache-Control: max-age=60", "X-Test: a"))
-	h := c.Handler(o)
+	synctest.Test(t, func(t *testing.T) {
+		rec := &recorder{}
+		c := newCache(t, Config{Observe: rec.observe})
+		o := newOrigin(page(200, "hello", "Cache-Control: max-age=60", "X-Test: a"))
+		h := c.Handler(o)
 
-	a := do(h, "GET", "http://example.com/")
-	if want := "holdfast; fwd=uri-miss; fwd-status=200; ttl=60; stored"; a.status != 200 || a.body != "hello" || a.cacheStatus() != want {
-		t.Fatalf("miss = %d %q %q, want 200 hello %q", a.status, a.body, a.cacheStatus(), want)
-	}
-	if got := a.header.Get("Content-Length"); got != "5" {
-		t.Errorf("Content-Length of the miss = %q, want 5", got)
-	}
-	ev := rec.last(Served)
-	if ev.Outcome != Miss || !ev.Stored || ev.FillID == "" || ev.FillID != rec.last(FillDone).FillID || ev.Bytes != 5 {
-		t.Errorf("event of the miss = %+v", ev)
-	}
-	settled(t, c)
-	a = do(h, "GET", "http://example.com/")
-	if want := "holdfast; hit; ttl=60"; a.status != 200 || a.body != "hello" || a.cacheStatus() != want {
-		t.Fatalf("hit = %d %q %q, want 200 hello %q", a.status, a.body, a.cacheStatus(), want)
-	}
-	if a.header.Get("Age") != "0" || a.header.Get("X-Test") != "a" || a.header.Get("Content-Type") != "text/plain; charset=utf-8" || a.header.Get("Date") == "" {
-		t.Errorf("header of the hit = %v", a.header)
-	}
-	if a := do(h, "HEAD", "http://example.com/"); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "5" {
-		t.Errorf("HEAD = %d %q %v, want 200 without body", a.status, a.body, a.header)
-	}
-	if n := o.calls.Load(); n != 1 {
-		t.Errorf("next was called %d times, want 1", n)
-	}
-	if got := rec.last(Served).Outcome; got != Hit {
-		t.Errorf("outcome = %v, want hit", got)
-	}
+		a := do(h, "GET", "http://example.com/")
+		if want := "holdfast; fwd=uri-miss; fwd-status=200; ttl=60; stored"; a.status != 200 || a.body != "hello" || a.cacheStatus() != want {
+			t.Fatalf("miss = %d %q %q, want 200 hello %q", a.status, a.body, a.cacheStatus(), want)
+		}
+		if got := a.header.Get("Content-Length"); got != "5" {
+			t.Errorf("Content-Length of the miss = %q, want 5", got)
+		}
+		ev := rec.last(Served)
+		if ev.Outcome != Miss || !ev.Stored || ev.FillID == "" || ev.FillID != rec.last(FillDone).FillID || ev.Bytes != 5 {
+			t.Errorf("event of the miss = %+v", ev)
+		}
+		settled(t, c)
+		a = do(h, "GET", "http://example.com/")
+		if want := "holdfast; hit; ttl=60"; a.status != 200 || a.body != "hello" || a.cacheStatus() != want {
+			t.Fatalf("hit = %d %q %q, want 200 hello %q", a.status, a.body, a.cacheStatus(), want)
+		}
+		if a.header.Get("Age") != "0" || a.header.Get("X-Test") != "a" || a.header.Get("Content-Type") != "text/plain; charset=utf-8" || a.header.Get("Date") == "" {
+			t.Errorf("header of the hit = %v", a.header)
+		}
+		if a := do(h, "HEAD", "http://example.com/"); a.status != 200 || a.body != "" || a.header.Get("Content-Length") != "5" {
+			t.Errorf("HEAD = %d %q %v, want 200 without body", a.status, a.body, a.header)
+		}
+		if n := o.calls.Load(); n != 1 {
+			t.Errorf("next was called %d times, want 1", n)
+		}
+		if got := rec.last(Served).Outcome; got != Hit {
+			t.Errorf("outcome = %v, want hit", got)
+		}
+	})
 }
 
 func TestForwarded(t *testing.T) {
@@ -281,24 +283,26 @@ func TestHeadOfStale(t *testing.T) {
 // TestOuterHeaders: what stands around the cache adds its own fields; they are
 // not stored, and lists are appended to.
 func TestOuterHeaders(t *testing.T) {
-	c := newCache(t, Config{})
-	n := 0
-	inner := c.Handler(page(200, "x", "Cache-Control: max-age=60", "Vary: Accept", "Cache-Status: origin; hit", "X-Who: inner"))
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n++
-		w.Header().Set("X-Count", fmt.Sprint(n))
-		w.Header().Set("X-Who", "outer")
-		w.Header().Set("Vary", "Origin")
-		inner.ServeHTTP(w, r)
-	})
-	for i, want := range []string{"origin; hit, holdfast; fwd=uri-miss; fwd-status=200; ttl=60; stored", "origin; hit, holdfast; hit; ttl=60"} {
-		a := do(h, "GET", "/")
-		if a.header.Get("X-Count") != fmt.Sprint(i+1) || a.header.Get("X-Who") != "inner" ||
-			strings.Join(a.header["Vary"], ", ") != "Origin, Accept" || a.cacheStatus() != want {
-			t.Errorf("request %d: %v, want Cache-Status %q", i, a.header, want)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		n := 0
+		inner := c.Handler(page(200, "x", "Cache-Control: max-age=60", "Vary: Accept", "Cache-Status: origin; hit", "X-Who: inner"))
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n++
+			w.Header().Set("X-Count", fmt.Sprint(n))
+			w.Header().Set("X-Who", "outer")
+			w.Header().Set("Vary", "Origin")
+			inner.ServeHTTP(w, r)
+		})
+		for i, want := range []string{"origin; hit, holdfast; fwd=uri-miss; fwd-status=200; ttl=60; stored", "origin; hit, holdfast; hit; ttl=60"} {
+			a := do(h, "GET", "/")
+			if a.header.Get("X-Count") != fmt.Sprint(i+1) || a.header.Get("X-Who") != "inner" ||
+				strings.Join(a.header["Vary"], ", ") != "Origin, Accept" || a.cacheStatus() != want {
+				t.Errorf("request %d: %v, want Cache-Status %q", i, a.header, want)
+			}
+			settled(t, c)
 		}
-		settled(t, c)
-	}
+	})
 }
 
 // TestHealing: once the origin has answered for one page, no other page waits

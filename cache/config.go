@@ -124,8 +124,8 @@ type Config struct {
 	StatusTTL map[int]time.Duration
 
 	// Scheme tells the scheme of a request, "http" or "https", which is part of
-	// the key. nil = https if the connection is TLS. It must trust forwarded
-	// fields of trusted peers only.
+	// the key, whatever its case. nil = https if the connection is TLS. It must
+	// trust forwarded fields of trusted peers only.
 	Scheme func(*http.Request) string
 	// Refresh is the outermost handler, where the cache sits inside a router
 	// that pools what its contexts hold (chi, gin). Refreshes enter there with
@@ -215,8 +215,10 @@ func (cfg Config) resolve() (Config, error) {
 	cfg.FillTimeout = orDefault(cfg.FillTimeout, defaultFillTimeout)
 	cfg.HitForMiss = max(orDefault(cfg.HitForMiss, defaultHitForMiss), 0)
 	cfg.FollowerWait = max(orDefault(cfg.FollowerWait, defaultFollowerWait), 0)
-	if cfg.Scheme == nil {
+	if scheme := cfg.Scheme; scheme == nil {
 		cfg.Scheme = connectionScheme
+	} else {
+		cfg.Scheme = func(r *http.Request) string { return strings.ToLower(scheme(r)) } // RFC 3986 section 3.1
 	}
 	return cfg, nil
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestNewJoinsAllErrors(t *testing.T) {
@@ -59,11 +60,13 @@ func TestTinyStore(t *testing.T) {
 }
 
 func TestShowKey(t *testing.T) {
-	c := newCache(t, Config{ShowKey: true, Namespace: "ns"})
-	h := c.Handler(page(200, "x", "Cache-Control: max-age=60"))
-	do(h, "GET", "http://example.com/a?b=c")
-	settled(t, c)
-	if a := do(h, "GET", "http://example.com/a?b=c"); a.cacheStatus() != `holdfast; hit; ttl=60; key="ns http example.com /a?b=c"` {
-		t.Errorf("Cache-Status = %q", a.cacheStatus())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{ShowKey: true, Namespace: "ns"})
+		h := c.Handler(page(200, "x", "Cache-Control: max-age=60"))
+		do(h, "GET", "http://example.com/a?b=c")
+		settled(t, c)
+		if a := do(h, "GET", "http://example.com/a?b=c"); a.cacheStatus() != `holdfast; hit; ttl=60; key="ns http example.com /a?b=c"` {
+			t.Errorf("Cache-Status = %q", a.cacheStatus())
+		}
+	})
 }

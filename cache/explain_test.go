@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -71,43 +72,45 @@ func TestExplainAgrees(t *testing.T) {
 
 // TestExplain: what there is, as an operator reads it.
 func TestExplain(t *testing.T) {
-	c := newCache(t, Config{Namespace: "ns", Key: Key{Headers: []string{"x-tenant"}, Cookies: []string{"plan"}}})
-	o := newOrigin(page(200, "12345", "Cache-Control: max-age=60", "Age: 10", "Vary: Accept-Language", `Etag: "e"`, "Surrogate-Key: a b", `Cache-Groups: "g"`))
-	h := c.Handler(o)
-	headers := []string{"X-Tenant: acme", "Cookie: plan=gold; other=1", "Accept-Language: en"}
-	do(h, "GET", "http://example.com/a?b", headers...)
-	settled(t, c)
-	r := httptest.NewRequest("GET", "http://example.com/a?b", nil)
-	for _, line := range headers {
-		name, value, _ := strings.Cut(line, ": ")
-		r.Header.Add(name, value)
-	}
-	got := c.Explain(r)
-	text, err := json.Marshal(got)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		`"key":{"namespace":"ns","scheme":"http","host":"example.com","path":"/a?b","fields":[{"name":"X-Tenant","value":"acme"},{"name":"Cookie:plan","value":"(not shown)"}]}`,
-		`"vary":[{"name":"Accept-Language","value":"en"}]`,
-		`"status":200,"size":5,"age":10,"initialAge":10,"ttl":50,"lifetime":60,"source":"max-age"`,
-		`"etag":"\"e\""`, `"tags":["a","b"],"groups":["g"]`, `"fills":0,"action":"hit"`,
-	} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("Explain() = %s, want %s in it", text, want)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{Namespace: "ns", Key: Key{Headers: []string{"x-tenant"}, Cookies: []string{"plan"}}})
+		o := newOrigin(page(200, "12345", "Cache-Control: max-age=60", "Age: 10", "Vary: Accept-Language", `Etag: "e"`, "Surrogate-Key: a b", `Cache-Groups: "g"`))
+		h := c.Handler(o)
+		headers := []string{"X-Tenant: acme", "Cookie: plan=gold; other=1", "Accept-Language: en"}
+		do(h, "GET", "http://example.com/a?b", headers...)
+		settled(t, c)
+		r := httptest.NewRequest("GET", "http://example.com/a?b", nil)
+		for _, line := range headers {
+			name, value, _ := strings.Cut(line, ": ")
+			r.Header.Add(name, value)
 		}
-	}
-	// A failure that is remembered, and where it leads.
-	_ = c.Purge(Purge{Tag: "a", Soft: true})
-	o.set(failing(failure.New(failure.ConnectionRefused, nil)))
-	do(h, "GET", "http://example.com/a?b", headers...)
-	if e := c.Explain(r); e.Failure == nil || e.Failure.Cause != "connection_refused" || e.Action != "stale" || e.Detail != "connection_refused" {
-		t.Errorf("Explain() = %+v", e)
-	}
-	// A marker.
-	o.set(page(200, "", "Cache-Control: no-store"))
-	do(h, "GET", "http://example.com/private")
-	if e := c.Explain(httptest.NewRequest("GET", "http://example.com/private", nil)); e.Marker == nil || e.Marker.Reason != "no_store" || !e.Alone {
-		t.Errorf("Explain() = %+v", e)
-	}
+		got := c.Explain(r)
+		text, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			`"key":{"namespace":"ns","scheme":"http","host":"example.com","path":"/a?b","fields":[{"name":"X-Tenant","value":"acme"},{"name":"Cookie:plan","value":"(not shown)"}]}`,
+			`"vary":[{"name":"Accept-Language","value":"en"}]`,
+			`"status":200,"size":5,"age":10,"initialAge":10,"ttl":50,"lifetime":60,"source":"max-age"`,
+			`"etag":"\"e\""`, `"tags":["a","b"],"groups":["g"]`, `"fills":0,"action":"hit"`,
+		} {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("Explain() = %s, want %s in it", text, want)
+			}
+		}
+		// A failure that is remembered, and where it leads.
+		_ = c.Purge(Purge{Tag: "a", Soft: true})
+		o.set(failing(failure.New(failure.ConnectionRefused, nil)))
+		do(h, "GET", "http://example.com/a?b", headers...)
+		if e := c.Explain(r); e.Failure == nil || e.Failure.Cause != "connection_refused" || e.Action != "stale" || e.Detail != "connection_refused" {
+			t.Errorf("Explain() = %+v", e)
+		}
+		// A marker.
+		o.set(page(200, "", "Cache-Control: no-store"))
+		do(h, "GET", "http://example.com/private")
+		if e := c.Explain(httptest.NewRequest("GET", "http://example.com/private", nil)); e.Marker == nil || e.Marker.Reason != "no_store" || !e.Alone {
+			t.Errorf("Explain() = %+v", e)
+		}
+	})
 }

@@ -199,6 +199,11 @@ func (s *Store) begin(rw *row, q *query) *fill {
 	if q.partial != nil {
 		f.born = min(f.born, q.partial.born)
 	}
+	if f.base != nil && !s.valid(f.base) {
+		// It was purged since the store was looked at, before the fill began: a 304
+		// would bring it back.
+		f.base = nil
+	}
 	return f
 }
 

@@ -81,7 +81,8 @@ func (k *keyer) forwarderFields(h http.Header) (fields []foreignField, bypass bo
 
 // forwardedTarget are the host and proto parameters of Forwarded (RFC 7239
 // section 4), as they are written. What is neither for nor by, or not to be
-// parsed, counts too.
+// parsed, counts too, and so does a for or by in which an origin that does not
+// look at quotes could find more.
 func forwardedTarget(lines []string) []string {
 	var out []string
 	for _, line := range lines {
@@ -99,11 +100,47 @@ func forwardedTarget(lines []string) []string {
 			end := min(i, len(line))
 			part := strings.Trim(line[start:end], " \t")
 			start = i + 1
-			name, _, _ := strings.Cut(part, "=")
-			if part != "" && !strings.EqualFold(name, "for") && !strings.EqualFold(name, "by") {
+			name, node, _ := strings.Cut(part, "=")
+			if part != "" && (!strings.EqualFold(name, "for") && !strings.EqualFold(name, "by") || !isNode(node)) {
 				out = append(out, part)
 			}
 		}
 	}
 	return out
+}
+
+// isNode tells whether s may be the value of for or by (RFC 7239 section 6), in
+// quotes or not.
+func isNode(s string) bool {
+	return !strings.ContainsAny(s, ";,=\\") && (strings.IndexByte(s, '"') < 0 || len(s) > 1 && strings.IndexByte(s[1:], '"') == len(s)-2)
+}
+
+// takesAway tells whether Connection lists more than the options and fields that
+// are a connection's own (RFC 9110 section 7.6.1): then the origin may not see
+// what the response would be stored under.
+func takesAway(connection []string) bool {
+	for _, line := range connection {
+		if line == "keep-alive" || line == "close" {
+			continue
+		}
+		for option := range strings.SplitSeq(line, ",") {
+			switch strings.ToLower(strings.Trim(option, " \t")) {
+			case "", "close", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "proxy-connection":
+			default:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// misspelt tells whether a field is there that some origins can't tell from one
+// of Key.Headers: see forwarderFields.
+func (k *keyer) misspelt(h http.Header) bool {
+	for name := range h {
+		if strings.IndexByte(name, '_') >= 0 && slices.Contains(k.headers, http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))) && !slices.Contains(k.headers, name) {
+			return true
+		}
+	}
+	return false
 }

@@ -87,10 +87,10 @@ var keyless = forwarding{fwd: "bypass", detail: "key", outcome: Bypass}
 
 // forwards tells why a request is not for the cache at all, in the terms of RFC
 // 9211 section 2.2; "" if it is. What may become another protocol keeps the
-// original writer.
+// original writer, unless it may change something if it does not.
 func forwards(r *http.Request) string {
 	switch {
-	case r.Method == http.MethodConnect, upgrades(r.Header):
+	case r.Method == http.MethodConnect, semantics.Safe(r.Method) && upgrades(r.Header):
 		return fwdUntouched
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return "method"

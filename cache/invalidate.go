@@ -24,9 +24,17 @@ func (c *Cache) invalidate(r *http.Request, status int, h http.Header, renewed b
 		urls = append(urls, string(c.keyer.AppendURL(nil, u)))
 	}
 	groups, more := semantics.Groups(h[semantics.CacheGroupInvalidation])
+	// Under which other keys the URLs have content is not known. Behind a load
+	// balancer most of it has the fields that this request has, too.
+	fields := ""
+	if key, ok := c.keyer.append(nil, r, c.normal.Select(r.Header)); ok {
+		fields = string(key[len(target):])
+	}
 	for _, url := range urls { // all of the target's origin, and all before any is purged
-		shared, over := s.groupsOf(url)
-		groups, more = append(groups, shared...), more || over
+		for _, key := range slices.Compact([]string{url, url + fields}) {
+			shared, over := s.groupsOf(key)
+			groups, more = append(groups, shared...), more || over
+		}
 	}
 	for _, url := range urls {
 		if renewed && url == target {

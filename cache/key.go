@@ -21,9 +21,9 @@ type Key struct {
 	// QueryAllow names the query parameters that are part of the key: any other
 	// is left out. nil = all are; empty = none is. Names are compared decoded,
 	// and loosely, so that no framework finds an allowed parameter in what is
-	// left out here: case, white space before a name, a bracket and what follows
-	// it don't count, a dot is an underscore. It is not to be set beside
-	// QueryIgnore.
+	// left out here: case, white space around a name, brackets before it and what
+	// follows one don't count; a dot, a blank and an opening bracket are
+	// underscores. It is not to be set beside QueryIgnore.
 	QueryAllow []string
 	// QueryIgnore names the query parameters that are left out of the key. A
 	// trailing asterisk stands for any rest: "utm_*". Names are compared decoded,
@@ -42,9 +42,14 @@ type Key struct {
 	// them, with those of Cookies, bypass the cache. Unlike with Vary, an entry
 	// is found without the origin saying so, and every value has entries of its
 	// own for every URL: it is for what has few values.
+	//
+	// Whatever is named here, requests whose Connection lists a field, which a
+	// proxy behind the cache would take away (RFC 9110 section 7.6.1), bypass the
+	// cache: the answer would be to another request than the key's.
 	Headers []string
 	// Cookies names the cookies whose values are part of the key, in the same
-	// way. Cookies that are not named do not count.
+	// way. Cookies that are not named do not count, unless some framework takes
+	// them for one that is (see QueryAllow).
 	Cookies []string
 	// Unkeyed names request fields that get none of the care that those need
 	// by which a client can have another one's content answered ("cache
@@ -60,7 +65,7 @@ type Key struct {
 	//   - requests with X-Original-Url, X-Rewrite-Url, X-Http-Method,
 	//     X-Http-Method-Override or X-Method-Override, which ask for another
 	//     resource than they name, bypass the cache, and so do those that spell
-	//     any of these fields with underscores.
+	//     any of these fields, or of Headers, with underscores.
 	//
 	// It is for fields of which the origin is known to make nothing, and for
 	// those whose values are different with every request.
@@ -160,6 +165,7 @@ func (k *keyer) append(dst []byte, r *http.Request, sel semantics.Selecting) (ke
 		dst = semantics.AppendField(dst, "Cookie:"+name, cookieValues(r.Header["Cookie"], name))
 	}
 	foreign, bypass := k.forwarderFields(r.Header)
+	bypass = bypass || takesAway(r.Header["Connection"]) || len(k.headers) > 0 && k.misspelt(r.Header)
 	for _, f := range foreign {
 		dst = semantics.AppendField(dst, f.name, f.values)
 	}
@@ -167,7 +173,9 @@ func (k *keyer) append(dst []byte, r *http.Request, sel semantics.Selecting) (ke
 }
 
 // cookieValues are the values of all cookies of a name: which of them an origin
-// goes by is its own business.
+// goes by is its own business. Some origins find it also in what is spelled
+// another way, or after a comma (RFC 2109). Such a pair is there whole, after a
+// semicolon, which no value has: to others it is none of the name.
 func cookieValues(lines []string, name string) []string {
 	var values []string
 	for _, line := range lines {
@@ -175,6 +183,13 @@ func cookieValues(lines []string, name string) []string {
 			n, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 			if strings.TrimRight(n, " \t") == name {
 				values = append(values, value)
+				continue
+			}
+			for part := range strings.SplitSeq(pair, ",") {
+				if n, _, _ := strings.Cut(part, "="); semantics.SameName(n, name) {
+					values = append(values, ";"+pair)
+					break
+				}
 			}
 		}
 	}

@@ -31,50 +31,52 @@ func asked(r *http.Request) string {
 // TestNormalize: requests that come to the same get the same response, which is
 // the answer to what the origin was asked.
 func TestNormalize(t *testing.T) {
-	c := newCache(t, Config{Normalize: someSets})
-	o := newOrigin(negotiated)
-	h := c.Handler(o)
-	for i, tt := range []struct {
-		headers []string
-		body    string
-		calls   int64
-	}{
-		{[]string{"Accept: text/html,*/*;q=0.8", "Accept-Encoding: gzip, deflate, br", "Accept-Language: de-AT,de;q=0.9"}, "[text/html] [br] [de]", 1},
-		{[]string{"Accept: */*", "Accept-Encoding: br", "Accept-Language: DE-ch"}, "[text/html] [br] [de]", 1},
-		{[]string{"Accept: */*", "Accept-Encoding: gzip;q=0", "Accept-Language: fr"}, "[text/html] [identity] []", 2},
-		{[]string{"Accept: text/html", "Accept-Language: *;q=0"}, "[text/html] [identity] []", 2},
-		{nil, "[] [identity] []", 3},
-		{[]string{"Accept: image/png", "Accept-Encoding: zstd", "Accept-Language: xx"}, "[] [identity] []", 3},
-		{[]string{"Accept: application/json", "Accept-Encoding: x-gzip", "Accept-Language: en;q=0.1"}, "[application/json] [gzip] [en]", 4},
-	} {
-		r := httptest.NewRequest("GET", "/", nil)
-		for _, line := range tt.headers {
-			name, value, _ := strings.Cut(line, ": ")
-			r.Header.Add(name, value)
-		}
-		before, same := r.Header.Clone(), r.Header
-		a := doRequest(h, r)
-		settled(t, c)
-		if a.body != tt.body || o.calls.Load() != tt.calls {
-			t.Errorf("%d: %q got %q after %d fetches, want %q after %d", i, tt.headers, a.body, o.calls.Load(), tt.body, tt.calls)
-		}
-		same["X-Probe"] = nil
-		if _, ok := r.Header["X-Probe"]; !ok || len(r.Header) != len(before)+1 {
-			t.Errorf("%d: the client's request has another header now", i)
-		}
-		for name, lines := range before {
-			if !slices.Equal(r.Header[name], lines) {
-				t.Errorf("%d: %s became %q", i, name, r.Header[name])
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{Normalize: someSets})
+		o := newOrigin(negotiated)
+		h := c.Handler(o)
+		for i, tt := range []struct {
+			headers []string
+			body    string
+			calls   int64
+		}{
+			{[]string{"Accept: text/html,*/*;q=0.8", "Accept-Encoding: gzip, deflate, br", "Accept-Language: de-AT,de;q=0.9"}, "[text/html] [br] [de]", 1},
+			{[]string{"Accept: */*", "Accept-Encoding: br", "Accept-Language: DE-ch"}, "[text/html] [br] [de]", 1},
+			{[]string{"Accept: */*", "Accept-Encoding: gzip;q=0", "Accept-Language: fr"}, "[text/html] [identity] []", 2},
+			{[]string{"Accept: text/html", "Accept-Language: *;q=0"}, "[text/html] [identity] []", 2},
+			{nil, "[] [identity] []", 3},
+			{[]string{"Accept: image/png", "Accept-Encoding: zstd", "Accept-Language: xx"}, "[] [identity] []", 3},
+			{[]string{"Accept: application/json", "Accept-Encoding: x-gzip", "Accept-Language: en;q=0.1"}, "[application/json] [gzip] [en]", 4},
+		} {
+			r := httptest.NewRequest("GET", "/", nil)
+			for _, line := range tt.headers {
+				name, value, _ := strings.Cut(line, ": ")
+				r.Header.Add(name, value)
+			}
+			before, same := r.Header.Clone(), r.Header
+			a := doRequest(h, r)
+			settled(t, c)
+			if a.body != tt.body || o.calls.Load() != tt.calls {
+				t.Errorf("%d: %q got %q after %d fetches, want %q after %d", i, tt.headers, a.body, o.calls.Load(), tt.body, tt.calls)
+			}
+			same["X-Probe"] = nil
+			if _, ok := r.Header["X-Probe"]; !ok || len(r.Header) != len(before)+1 {
+				t.Errorf("%d: the client's request has another header now", i)
+			}
+			for name, lines := range before {
+				if !slices.Equal(r.Header[name], lines) {
+					t.Errorf("%d: %s became %q", i, name, r.Header[name])
+				}
 			}
 		}
-	}
-	if a := do(h, "GET", "/", "Accept: */*", "Accept-Encoding: br", "Accept-Language: de"); a.cacheStatus() != "holdfast; hit; ttl=60" {
-		t.Errorf("Cache-Status = %q, want a hit", a.cacheStatus())
-	}
-	do(h, "POST", "/")
-	if a := do(h, "GET", "/", "Accept: */*", "Accept-Encoding: br", "Accept-Language: de"); strings.Contains(a.cacheStatus(), "hit") {
-		t.Errorf("Cache-Status = %q after an invalidation, want no hit", a.cacheStatus())
-	}
+		if a := do(h, "GET", "/", "Accept: */*", "Accept-Encoding: br", "Accept-Language: de"); a.cacheStatus() != "holdfast; hit; ttl=60" {
+			t.Errorf("Cache-Status = %q, want a hit", a.cacheStatus())
+		}
+		do(h, "POST", "/")
+		if a := do(h, "GET", "/", "Accept: */*", "Accept-Encoding: br", "Accept-Language: de"); strings.Contains(a.cacheStatus(), "hit") {
+			t.Errorf("Cache-Status = %q after an invalidation, want no hit", a.cacheStatus())
+		}
+	})
 }
 
 // TestNormalizeForwarded: what may be stored or compared with what is stored is

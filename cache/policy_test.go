@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -44,38 +45,40 @@ func TestPolicy(t *testing.T) {
 		{"anyway also there", Decision{Store: StoreAnyway, TTL: -1, StaleWhileRevalidate: time.Minute}, 200, "Cache-Control: max-age=9, no-cache", "", "detail=refreshing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var asked atomic.Int64
-			c := newCache(t, Config{Policy: func(r *http.Request, v ResponseView) Decision {
-				asked.Add(1)
-				if v.Status != tt.status || r.URL.Path != "/" {
-					t.Errorf("Policy(%s, %d)", r.URL, v.Status)
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int64
+				c := newCache(t, Config{Policy: func(r *http.Request, v ResponseView) Decision {
+					asked.Add(1)
+					if v.Status != tt.status || r.URL.Path != "/" {
+						t.Errorf("Policy(%s, %d)", r.URL, v.Status)
+					}
+					v.Header.Set("X-Changed", "yes")
+					return tt.decision
+				}})
+				o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+					for line := range strings.Lines(tt.headers) {
+						name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+						w.Header().Set(name, value)
+					}
+					w.WriteHeader(tt.status)
+				})
+				h := c.Handler(o)
+				request := []string{}
+				if tt.request != "" {
+					request = append(request, tt.request)
 				}
-				v.Header.Set("X-Changed", "yes")
-				return tt.decision
-			}})
-			o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
-				for line := range strings.Lines(tt.headers) {
-					name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-					w.Header().Set(name, value)
+				if a := do(h, "GET", "http://example.com/", request...); a.header.Get("X-Changed") != "" {
+					t.Error("a policy changed the response")
 				}
-				w.WriteHeader(tt.status)
+				settled(t, c)
+				if n := asked.Load(); n != 1 {
+					t.Errorf("Policy was asked %d times, want once", n)
+				}
+				if a := do(h, "GET", "http://example.com/", request...); !strings.Contains(a.cacheStatus(), tt.want) {
+					t.Errorf("Cache-Status = %s, want %s", a.cacheStatus(), tt.want)
+				}
+				settled(t, c)
 			})
-			h := c.Handler(o)
-			request := []string{}
-			if tt.request != "" {
-				request = append(request, tt.request)
-			}
-			if a := do(h, "GET", "http://example.com/", request...); a.header.Get("X-Changed") != "" {
-				t.Error("a policy changed the response")
-			}
-			settled(t, c)
-			if n := asked.Load(); n != 1 {
-				t.Errorf("Policy was asked %d times, want once", n)
-			}
-			if a := do(h, "GET", "http://example.com/", request...); !strings.Contains(a.cacheStatus(), tt.want) {
-				t.Errorf("Cache-Status = %s, want %s", a.cacheStatus(), tt.want)
-			}
-			settled(t, c)
 		})
 	}
 }
@@ -159,14 +162,16 @@ func TestStatusTTL(t *testing.T) {
 		{"503", page(503, "down"), "hit; ttl=60"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := newCache(t, Config{StatusTTL: map[int]time.Duration{404: time.Minute, 403: time.Minute, 503: time.Minute}})
-			h := c.Handler(tt.answer)
-			do(h, "GET", "/")
-			settled(t, c)
-			if a := do(h, "GET", "/"); !strings.Contains(a.cacheStatus(), tt.want) {
-				t.Errorf("Cache-Status = %s, want %s", a.cacheStatus(), tt.want)
-			}
-			settled(t, c)
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Config{StatusTTL: map[int]time.Duration{404: time.Minute, 403: time.Minute, 503: time.Minute}})
+				h := c.Handler(tt.answer)
+				do(h, "GET", "/")
+				settled(t, c)
+				if a := do(h, "GET", "/"); !strings.Contains(a.cacheStatus(), tt.want) {
+					t.Errorf("Cache-Status = %s, want %s", a.cacheStatus(), tt.want)
+				}
+				settled(t, c)
+			})
 		})
 	}
 }

@@ -84,23 +84,26 @@ func (s *Store) purgeGroups(url string, groups []string, more bool) {
 	g.purge(false, ids...)
 }
 
-// groupsOf are the groups of what is stored for a URL under its own key.
-func (s *Store) groupsOf(url string) (groups []string, more bool) {
-	rec := s.shelf.get([]byte(url))
-	if rec == nil {
-		return nil, false
-	}
+// groupsOf are the groups of what is stored under a key, in parts or whole.
+func (s *Store) groupsOf(key string) (groups []string, more bool) {
 	add := func(o *object) {
 		if o != nil && o.tags != nil && s.valid(o) {
 			groups, more = append(groups, o.tags.groups...), more || o.tags.moreGroups
 		}
 	}
-	add(rec.object)
-	if rec.index != nil {
-		for _, v := range rec.index.variants {
-			if one := s.shelf.get([]byte(v.key)); one != nil {
-				add(one.object)
+	if rec := s.shelf.get([]byte(key)); rec != nil {
+		add(rec.object)
+		if rec.index != nil {
+			for _, v := range rec.index.variants {
+				if one := s.shelf.get([]byte(v.key)); one != nil {
+					add(one.object)
+				}
 			}
+		}
+	}
+	if rec := s.shelf.get([]byte(partialKey(key))); rec != nil {
+		for _, o := range rec.partials {
+			add(o)
 		}
 	}
 	slices.Sort(groups)

@@ -40,7 +40,7 @@ func (r *Response) granted(explicit bool, o *Options) {
 		return
 	}
 	r.Source, r.Heuristic = name, false
-	r.Lifetime = max(0, r.InitialAge+ttl)
+	r.Lifetime = max(0, r.InitialAge+min(ttl, longest))
 	if ttl < 0 {
 		r.Lifetime = 0
 	}
@@ -57,7 +57,7 @@ func (r *Response) grantedWindows(o *Options) {
 	}
 	set := func(window *time.Duration, to time.Duration) {
 		if to != 0 {
-			*window = max(to, 0)
+			*window = min(max(to, 0), longest)
 		}
 	}
 	set(&r.SWR, g.SWR)

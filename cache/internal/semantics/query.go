@@ -49,15 +49,33 @@ func NewQuery(allow, ignore []string, sorted bool) *Query {
 }
 
 // foldName is what frameworks make of a parameter's name, all of them at once:
-// some drop white space before it and what follows a bracket, take dots and
-// blanks for underscores, or don't look at the case. What any of them may take
-// for an allowed parameter is one.
+// some drop white space around it, brackets before it and what follows one, take
+// dots and blanks for underscores, or don't look at the case. What any of them may
+// take for an allowed parameter is one.
 func foldName(name string) string {
-	name = strings.TrimLeft(name, " \t\r\n")
-	if i := strings.IndexAny(name, "[\x00"); i > 0 {
+	name = strings.TrimLeft(strings.TrimSpace(name), "[]")
+	if i := strings.IndexAny(name, "[]\x00"); i > 0 {
 		name = name[:i]
 	}
-	return strings.ToLower(strings.NewReplacer(".", "_", " ", "_", "+", "_").Replace(name))
+	return fold(name)
+}
+
+// foldOpen is foldName of the one that takes a bracket that is not closed for an
+// underscore.
+func foldOpen(name string) string {
+	name, _, _ = strings.Cut(strings.TrimSpace(name), "\x00")
+	return fold(strings.ReplaceAll(name, "[", "_"))
+}
+
+var underscored = strings.NewReplacer(".", "_", " ", "_", "+", "_")
+
+func fold(name string) string { return strings.ToLower(underscored.Replace(name)) }
+
+// SameName tells whether any framework may take a name, encoded or not, for
+// another one, which has no brackets.
+func SameName(name, as string) bool {
+	decoded, _ := pairName(name)
+	return foldName(decoded) == fold(as) || foldOpen(decoded) == fold(as)
 }
 
 // counts tells whether a pair is part of the key. One that is malformed is: a
@@ -68,7 +86,7 @@ func (q *Query) counts(pair string) bool {
 	case !ok || strings.IndexByte(pair, ';') >= 0:
 		return true
 	case q.allow != nil:
-		return pair == "" || q.allow[foldName(name)]
+		return pair == "" || q.allow[foldName(name)] || strings.IndexByte(name, '[') >= 0 && q.allow[foldOpen(name)]
 	case q.ignore[name]:
 		return false
 	}

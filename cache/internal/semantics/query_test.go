@@ -192,3 +192,25 @@ func FuzzGroups(f *testing.F) {
 		}
 	})
 }
+
+// TestAllowedSpellings: what some framework takes for an allowed parameter is
+// never left out.
+func TestAllowedSpellings(t *testing.T) {
+	q := NewQuery([]string{"id", "a_b"}, nil, false)
+	for _, pair := range []string{
+		"id=1", "%69d=1", "ID=1", "id[]=1", "id[x]=1", "+id=1", "%20id=1", "id%00x=1", // PHP and others
+		"[id]=1", "[id][x]=1", "%5Bid%5D=1", // qs, Rack
+		"id]=1", "]id=1", "[[id]]=1", // Rack
+		"a_b=1", "a.b=1", "a+b=1", "a[b=1", "a%5Bb=1", // PHP
+		"id+=1", "%0bid=1",
+	} {
+		if got := string(q.Append(nil, pair)); got != pair {
+			t.Errorf("Append(%s) = %q, want it", pair, got)
+		}
+	}
+	for _, pair := range []string{"x=1", "idx=1", "x[id]=1", "xid=1", "ab=1"} {
+		if got := string(q.Append(nil, pair)); got != "" {
+			t.Errorf("Append(%s) = %q, want nothing", pair, got)
+		}
+	}
+}

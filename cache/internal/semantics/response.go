@@ -172,7 +172,7 @@ func (r *Response) stale(d *directives, o Options) {
 	case d.sMaxAge != absent:
 		r.MustRevalidate, r.Forbids = true, "s-maxage"
 	case r.Lifetime > 0 || r.Heuristic || d.public:
-		r.SWR, r.SIE = o.StaleWhileRevalidate, o.StaleIfError
+		r.SWR, r.SIE = min(o.StaleWhileRevalidate, longest), min(o.StaleIfError, longest)
 	}
 	if d.swr != absent {
 		r.SWR = d.swr.duration()
