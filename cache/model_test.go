@@ -175,7 +175,7 @@ func (run *modelRun) do(a modelStep, client int) {
 	case "wait":
 		time.Sleep(time.Duration(1+client) * 11 * time.Minute)
 	case "evict":
-		at, _ := run.c.store.find([]byte("\x00/http\x00/example.com\x00//"+strconv.Itoa(a.page)), http.Header{"X-Lang": {a.lang}})
+		at, _ := run.c.store.find([]byte(modelKey(a.page)), http.Header{"X-Lang": {a.lang}})
 		if at.object != nil {
 			run.c.store.publisher.submit(job{del: at.object})
 		}
@@ -202,8 +202,17 @@ func (run *modelRun) get(a modelStep, url string, atLeast int64, headers ...stri
 	if version < atLeast {
 		run.wrong("%v: version %d, want at least %d; %s", a, version, atLeast, got.cacheStatus())
 	}
+	if !strings.Contains(got.cacheStatus(), "; hit") {
+		// What came is answered before the store shows it; till then an older fresh
+		// one may be found there.
+		for run.c.store.flights.countOf(modelKey(a.page)) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	raise(seen, version)
 }
+
+func modelKey(page int) string { return "\x00/http\x00/example.com\x00//" + strconv.Itoa(page) }
 
 func plainBody(a answer) (string, error) {
 	if a.header.Get("Content-Encoding") == "" {

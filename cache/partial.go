@@ -251,6 +251,7 @@ func (p *publisher) keepPartials(pending *writeSet, rec *record, result *putResu
 	for _, o := range rec.partials {
 		rec.cost += o.cost()
 		keep = max(keep, o.keep(now))
+		p.store.note(o, o.keep(now)) // combined, they may be kept for longer than each alone
 	}
 	pending.add(rec, keep, result)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -243,4 +244,42 @@ func TestUnsafeUpgrade(t *testing.T) {
 		t.Errorf("after a POST with Upgrade: %q", a.body)
 	}
 	settled(t, c)
+}
+
+// TestPurgeOfCombinedParts: parts that were combined are reached by a purge of
+// their URL for as long as they are there, also under another key than its own.
+func TestPurgeOfCombinedParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{})
+		control := "max-age=1000000"
+		h := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Etag", `"e"`)
+			if control != "" {
+				w.Header().Set("Cache-Control", control)
+			}
+			part := r.Header.Get("Range")[len("bytes="):]
+			w.Header().Set("Content-Range", "bytes "+part+"/9")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(w, "ab")
+		}))
+		get := func(part string) answer {
+			a := do(h, "GET", "http://example.com/", "Range: bytes="+part, "X-Forwarded-Proto: https")
+			settled(t, c)
+			return a
+		}
+		get("0-1")
+		time.Sleep(900_000 * time.Second)
+		control = "" // as it was
+		get("4-5")
+		time.Sleep(300_000 * time.Second)
+		if a := get("0-1"); !strings.Contains(a.cacheStatus(), "; hit") {
+			t.Fatalf("the combined parts: %s", a.cacheStatus())
+		}
+		if err := c.Purge(Purge{URL: "http://example.com/"}); err != nil {
+			t.Fatal(err)
+		}
+		if a := get("0-1"); strings.Contains(a.cacheStatus(), "; hit") {
+			t.Errorf("after the purge: %s", a.cacheStatus())
+		}
+	})
 }
