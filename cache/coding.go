@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -45,6 +46,22 @@ type representation struct {
 func (c *Cache) compresses(status int, h http.Header, length int64) bool {
 	return c.compressor != nil && (length < 0 || length >= minCompressed) && semantics.Compressible(status, h, c.options.Targets)
 }
+
+// compressesWhole is compresses for the whole of which a 206 with the fields has
+// a part.
+func (c *Cache) compressesWhole(h http.Header, total int64) bool {
+	if c.compressor == nil {
+		return false
+	}
+	whole := maps.Clone(h)
+	for _, name := range [...]string{"Content-Range", "Content-Md5", "Content-Digest"} {
+		delete(whole, name)
+	}
+	return c.compresses(http.StatusOK, whole, total)
+}
+
+// coded tells whether the whole response is sent under codings, too.
+func (o *object) coded() bool { return o.codings != nil || o.codedWhole }
 
 // addVary says in a response that there are other codings of it.
 func addVary(h http.Header) {

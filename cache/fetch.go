@@ -39,8 +39,10 @@ type fetch struct {
 	// confirmed has the fields of the 304 that confirmed the base, or named.
 	confirmed http.Header
 	// unasked: a 304 or 206 that nobody asked for.
-	unasked  bool
-	withheld *failure.Error
+	unasked bool
+	// undivided: the whole is asked for in place of a range: see undivides.
+	undivided bool
+	withheld  *failure.Error
 	// answered is the reported error answer of the origin that is stored like any
 	// other response.
 	answered *failure.Error
@@ -66,7 +68,7 @@ func (x *fetch) request(base *object, others []other) *http.Request {
 	r := x.r.WithContext(x.ctx)
 	r.Header = x.r.Header.Clone()
 	r.Method = http.MethodGet
-	if x.f.ranged {
+	if x.f.ranged && !x.undivided {
 		x.rangeRequest(r, base)
 		return r
 	}
@@ -129,7 +131,7 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 	hd := head{status: status, header: h, length: length}
 	if !reported {
 		switch {
-		case status == http.StatusPartialContent && f.ranged:
+		case status == http.StatusPartialContent && f.ranged && !x.undivides(h):
 			hd.part = true
 		case status == http.StatusPartialContent && x.completes(h, length):
 			hd = head{status: http.StatusOK, header: x.rest.header, length: x.rest.total, rest: true}
@@ -137,7 +139,8 @@ func (x *fetch) decide(status int, h http.Header, length int64) mode {
 			// The client's own conditions are answered.
 		case status == http.StatusNotModified && x.validated(h):
 			base := x.validatedOne()
-			if f.cache.cfg.Policy == nil || x.ask(base.status, semantics.Update(base.header(), h, time.Now(), f.cache.options)) {
+			updated := semantics.Update(base.header(), h, time.Now(), f.cache.options)
+			if x.unasked = !x.answers(base, updated); !x.unasked && (f.cache.cfg.Policy == nil || x.ask(base.status, updated)) {
 				x.confirmed = h
 			}
 			return modeVoid
@@ -434,7 +437,7 @@ func (x *fetch) confirm(now time.Time) (*object, head) {
 	o := newObject(f, base.status, hd.shared, base.body, base.size, base.trailer, hd.resp, hd.tags)
 	o.keepCodings(base)
 	if base.partial() {
-		o.asPartial(hd.shared, base.segments, base.total)
+		o.asPartial(f.cache, hd.shared, base.segments, base.total)
 	}
 	if base == f.base {
 		o.used = base.used

@@ -234,7 +234,7 @@ func (t *task) begin(h head, fwd string, collapsed bool) bool {
 		default: // If-Match and If-Unmodified-Since never come here
 		}
 		if len(t.r.Header["Range"]) > 0 && h.length >= 0 && len(h.header["Trailer"]) == 0 {
-			sel := selectRanges(t.r, h.status, h.shared, h.length)
+			sel := selectRanges(t.r, h.status, h.shared, h.length, h.varies)
 			if len(sel.spans) <= 1 { // several are cut from what is whole only
 				return t.beginPart(&sel, h.status)
 			}

@@ -33,6 +33,8 @@ type object struct {
 	// -1 = not known; nil = the object is whole. See partial.go.
 	segments []segment
 	total    int64
+	// codedWhole: the whole of which there are segments is sent under codings.
+	codedWhole bool
 
 	vary    []string // names of the Vary field
 	variant []byte   // what the request had under these names, as in its key
@@ -113,7 +115,7 @@ func (o *object) copied() *object {
 	c := &object{
 		primary: o.primary, key: o.key, version: o.version, born: o.born,
 		status: o.status, fields: o.fields, size: o.size, body: o.body, trailer: o.trailer, took: o.took, resp: o.resp,
-		segments: o.segments, total: o.total, vary: o.vary, variant: o.variant, date: o.date,
+		segments: o.segments, total: o.total, codedWhole: o.codedWhole, vary: o.vary, variant: o.variant, date: o.date,
 		maxVariants: o.maxVariants, used: o.used, tags: o.tags,
 	}
 	c.checked.Store(o.born << 1)

@@ -125,6 +125,32 @@ func (x *fetch) rangeRequest(r *http.Request, base *object) {
 	x.conditional = base.resp.ETag != "" || base.resp.LastModified != ""
 }
 
+// undivides tells whether the 206 to a range with the date of If-Range may be
+// the rest of another coding than the client has the beginning of. The whole is
+// asked for then.
+func (x *fetch) undivides(h http.Header) bool {
+	if x.undivided {
+		return true
+	}
+	cr, _ := semantics.ParseContentRange(h["Content-Range"])
+	if cr.Len() == 0 {
+		cr.Total = -1
+	}
+	x.undivided = semantics.RangeByDate(x.f.reqHeader) && x.f.cache.compressesWhole(h, cr.Total)
+	return x.undivided
+}
+
+// answers tells whether parts are still the answer with the fields that a 304
+// brought: by these If-Range may not hold any more.
+func (x *fetch) answers(base *object, updated http.Header) bool {
+	if !base.partial() {
+		return true
+	}
+	next := base.copied()
+	next.fields = fieldsOf(updated, nil)
+	return next.covers(x.r)
+}
+
 // rest is the request for what is missing of a response (RFC 9111 section 3.3).
 type rest struct {
 	of     *object
@@ -270,7 +296,7 @@ func (x *fetch) part(hd *head, trailer http.Header) *object {
 		resp.ETag, resp.LastModified = "", ""
 	}
 	o := newObject(x.f, http.StatusOK, header, nil, 0, nil, resp, hd.tags)
-	return o.asPartial(header, []segment{{cr.Span, x.f.whole()}}, cr.Total)
+	return o.asPartial(x.f.cache, header, []segment{{cr.Span, x.f.whole()}}, cr.Total)
 }
 
 // arrival is how o came, if it is a part; else nil.

@@ -27,9 +27,9 @@ func partialKey(primary string) string { return primary + partialSuffix }
 func (o *object) partial() bool { return o.segments != nil }
 
 // asPartial makes o, which nobody else has yet, one that has parts.
-func (o *object) asPartial(header http.Header, segments []segment, total int64) *object {
+func (o *object) asPartial(c *Cache, header http.Header, segments []segment, total int64) *object {
 	o.segments, o.total, o.size = segments, total, segmentBytes(segments)
-	o.body, o.codings = nil, nil
+	o.body, o.codings, o.codedWhole = nil, nil, c.compressesWhole(header, total)
 	o.fields = slices.DeleteFunc(fieldsOf(header, nil), func(f field) bool {
 		return f.name == "Content-Range" || f.name == "Content-Md5" || f.name == "Content-Digest"
 	})
@@ -50,7 +50,7 @@ func (o *object) covers(r *http.Request) bool {
 	if semantics.Conditional(r.Method, r.Header, o.status, header, o.resp.Received) != semantics.Proceed {
 		return true
 	}
-	sel := selectRanges(r, o.status, header, o.total)
+	sel := selectRanges(r, o.status, header, o.total, o.coded())
 	if sel.whole() {
 		return false
 	}
@@ -160,18 +160,26 @@ func (a *arrival) combine(base, o *object) *object {
 		next.tags = a.cache.store.gen.newTags(o.primary, updated, a.tags)
 		header = semantics.Sanitize(updated, a.options)
 	}
-	return next.asPartial(header, segs, total)
+	return next.asPartial(a.cache, header, segs, total)
+}
+
+// complete tells whether the parts are the whole.
+func (o *object) complete() bool {
+	return len(o.segments) == 1 && o.segments[0].Start == 0 && o.segments[0].End == o.total
 }
 
 // completed is the whole response that the parts are; nil if something is
 // missing.
-func (o *object) completed() *object {
-	if len(o.segments) != 1 || o.segments[0].Start != 0 || o.segments[0].End != o.total {
+func (o *object) completed(c *Cache) *object {
+	if !o.complete() {
 		return nil
 	}
 	w := o.copied()
-	w.body, w.segments, w.total = o.segments[0].body, nil, 0
-	w.describe(o.header())
+	w.body, w.segments, w.total, w.codedWhole = o.segments[0].body, nil, 0, false
+	header := o.header()
+	w.describe(header)
+	w.offer(c, header)
+	w.codings.stored() // it is found in the store only
 	return w
 }
 
@@ -209,7 +217,7 @@ func (p *publisher) parts(pending *writeSet, j *job) *object {
 		}
 	}
 	if whole.partial() {
-		if whole = o.completed(); whole == nil {
+		if whole = o.completed(j.arrival.cache); whole == nil {
 			next.partials = append(next.partials, o)
 		}
 	}

@@ -38,14 +38,16 @@ func (s *selection) status(whole int) int {
 // selectRanges works out what a Range request gets (RFC 9110 section 14.2) of a
 // response with the given fields and length, which is -1 where it is not known.
 // What can be ignored is, and the whole is the answer: all but byte ranges of a
-// 200 to a GET, where If-Range holds. So are several ranges of content with a
+// 200 to a GET, where If-Range holds. A date does not make it hold for what is
+// coded, that is sent under codings, too: the client may have the beginning of
+// another one. So are several ranges of content with a
 // coding: the coding would be taken for that of the message with the parts.
-func selectRanges(r *http.Request, status int, header http.Header, total int64) selection {
+func selectRanges(r *http.Request, status int, header http.Header, total int64, coded bool) selection {
 	if r.Method != http.MethodGet || status != http.StatusOK {
 		return selection{}
 	}
 	specs, ok := semantics.ParseRange(r.Header["Range"])
-	if !ok || !semantics.RangeApplies(r.Header, header) {
+	if !ok || !semantics.RangeApplies(r.Header, header) || coded && semantics.RangeByDate(r.Header) {
 		return selection{}
 	}
 	size := total

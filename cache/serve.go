@@ -119,7 +119,7 @@ func (c *Cache) serveObject(w http.ResponseWriter, r *http.Request, o *object, a
 		withoutBody(out)
 	default:
 		if len(r.Header["Range"]) > 0 && len(o.trailer) == 0 && rep == nil {
-			part = selectRanges(r, o.status, header, o.length())
+			part = selectRanges(r, o.status, header, o.length(), o.coded())
 			part.fields(out)
 			s.status = part.status(o.status)
 		}

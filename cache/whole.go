@@ -39,7 +39,7 @@ func (t *task) wholeBehind(x *fetch, now time.Time) {
 	if base := c.store.findPartial(t.primary, t.r.Header).object; base != nil {
 		part = x.arrival(part, &hd).combine(base, part) // as the publisher will
 	}
-	if part.total < 0 || part.total > c.maxObject || part.completed() != nil {
+	if part.total < 0 || part.total > c.maxObject || part.complete() {
 		return
 	}
 	switch seen, current := c.ranges.get(t.primary, now); {
@@ -70,7 +70,7 @@ func (t *task) wholeBehind(x *fetch, now time.Time) {
 		return
 	}
 	f.behind = true
-	t.startBehind(f)
+	t.startRefresh(f)
 }
 
 // behindEnded is called when a fill that wholeBehind began has ended.

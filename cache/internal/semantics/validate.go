@@ -68,6 +68,13 @@ func RangeApplies(reqHeader, h http.Header) bool {
 	return ok && ok2 && ok3 && stored.Equal(since) && strongDate(stored, date)
 }
 
+// RangeByDate tells whether If-Range has a date, or what is no entity tag at
+// least.
+func RangeByDate(reqHeader http.Header) bool {
+	lines := reqHeader["If-Range"]
+	return len(lines) > 0 && !strings.HasPrefix(lines[0], `"`) && !strings.HasPrefix(lines[0], "W/")
+}
+
 // modified is the time that a cache compares with (RFC 9111 section 4.3.2).
 func modified(h http.Header, received time.Time) time.Time {
 	if t, ok, _ := singleDate(h["Last-Modified"]); ok {
