@@ -205,7 +205,7 @@ const (
 
 // cost is what the object is charged in the store.
 func (o *object) cost() int64 {
-	n := o.size + int64(len(o.primary)+len(o.variant)) + o.tags.cost() + recordOverhead
+	n := o.size + int64(len(o.primary)+len(o.variant)) + o.tags.cost() + recordOverhead + objectOverhead
 	if len(o.vary) > 0 {
 		n += int64(len(o.key)) + variantOverhead
 	}

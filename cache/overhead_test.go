@@ -58,8 +58,8 @@ func TestMemoryOverhead(t *testing.T) {
 		vary string
 	}{{0, ""}, {1024, ""}, {1024, "Accept-Language"}, {20_000, ""}} {
 		m := measure(t, 4000, tt.size, tt.vary)
-		if off := float64(m.heap)/float64(m.charged) - 1; off > 0.25 || off < -0.25 {
-			t.Errorf("%d bytes, Vary %q: %d bytes of heap, charged %d: want at most a quarter off", tt.size, tt.vary, m.heap, m.charged)
+		if off := float64(m.heap)/float64(m.charged) - 1; off > 0.1 || off < -0.1 {
+			t.Errorf("%d bytes, Vary %q: %d bytes of heap, charged %d: want at most a tenth off", tt.size, tt.vary, m.heap, m.charged)
 		}
 		most := 1300 + int64(tt.size)/16 // memory comes in sizes of its own
 		if tt.vary != "" {

@@ -237,15 +237,15 @@ func (c *Cache) restoredObject(e *snapshotEntry, point purgePoint, now time.Time
 	if addDuration(e.initialAge, held) > maxSnapshotAge {
 		return nil, 0
 	}
-	if len(e.trailer) == 0 {
-		e.trailer = nil
+	if e.shareable && !resp.Shareable {
+		return nil, 0 // it may be the answer to somebody with credentials
 	}
 	tags := c.store.gen.newTags(e.primary, e.header, e.tags)
 	if e.moreTags && (tags == nil || !tags.moreNames) {
 		return nil, 0 // a purge could miss it
 	}
 	f := &fill{cache: c, primary: e.primary, born: born}
-	o := newObject(f, e.status, e.header, e.body, e.size, e.trailer, resp, tags)
+	o := newObject(f, e.status, semantics.Sanitize(e.header, opts), e.body, e.size, c.sharedTrailer(e.trailer), resp, tags)
 	if e.soft {
 		o.checked.Store(born<<1 | uint64(softened))
 	}

@@ -22,8 +22,11 @@ type record struct {
 }
 
 // recordOverhead is what an entry costs beside its bytes: the library's and
-// our own structures, as measured.
-const recordOverhead = 350
+// our own structures, as measured. An object's own are objectOverhead.
+const (
+	recordOverhead = 350
+	objectOverhead = 190
+)
 
 // shelf is what the cache keeps of ristretto: {get, put, del}. ristretto
 // is advisory. It may forget, refuse or be late with anything, but here it

@@ -34,7 +34,7 @@ import (
 // be trusted with whom content is for.
 const (
 	snapshotMagic   = "HOLDFAST\r\n\x1a\n"
-	snapshotVersion = 1
+	snapshotVersion = 2
 
 	frameHeader = 'H'
 	frameEntry  = 'E'
@@ -75,6 +75,7 @@ type snapshotEntry struct {
 	initialAge, held time.Duration    // its age when it was received, and since then
 	idle             time.Duration    // since it was used last
 	soft             bool             // purged softly
+	shareable        bool             // it was for everybody, whoever asked
 	grant            *semantics.Grant // of Config.Policy; nil = none
 	tags             []string
 	moreTags         bool // there were more
@@ -273,7 +274,8 @@ func (e *snapshotEntry) append(b []byte) []byte {
 	for _, d := range [...]time.Duration{e.initialAge, e.held, e.idle} {
 		b = binary.AppendUvarint(b, uint64(max(d, 0)))
 	}
-	b = appendBool(appendStrings(appendBool(b, e.soft), e.tags), e.moreTags)
+	b = appendBool(appendBool(b, e.soft), e.shareable)
+	b = appendBool(appendStrings(b, e.tags), e.moreTags)
 	b = appendBool(b, e.grant != nil)
 	if g := e.grant; g != nil {
 		b = appendBool(b, g.Anyway)
@@ -394,7 +396,7 @@ func parseSnapshotEntry(b []byte) (e snapshotEntry, err error) {
 	e.primary, e.vary, e.variant = f.string(), f.strings(), []byte(f.string())
 	status := f.uint()
 	e.initialAge, e.held, e.idle = f.duration(), f.duration(), f.duration()
-	e.soft, e.tags, e.moreTags = f.bool(), f.strings(), f.bool()
+	e.soft, e.shareable, e.tags, e.moreTags = f.bool(), f.bool(), f.strings(), f.bool()
 	if f.bool() {
 		e.grant = &semantics.Grant{Anyway: f.bool(), TTL: time.Duration(f.int()), SWR: time.Duration(f.int()), SIE: time.Duration(f.int())}
 	}

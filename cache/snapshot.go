@@ -61,7 +61,7 @@ func (c *Cache) Snapshot(w io.Writer) error {
 		e := snapshotEntry{
 			primary: o.primary, vary: o.vary, variant: o.variant, status: o.status,
 			initialAge: o.resp.InitialAge, held: now.Sub(o.resp.Received), idle: idle[o],
-			soft: standing == softened, grant: o.resp.Grant, header: o.header(), trailer: o.trailer,
+			soft: standing == softened, shareable: o.resp.Shareable, grant: o.resp.Grant, header: o.header(), trailer: o.trailer,
 		}
 		if o.tags != nil {
 			e.tags, e.moreTags = o.tags.names, o.tags.moreNames

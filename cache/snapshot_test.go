@@ -587,3 +587,38 @@ func resealed(b []byte) []byte {
 	}
 	return out.Bytes()
 }
+
+// What a Config of another mind let in is looked at anew: fields and trailers that
+// are not for everybody, and answers to credentials.
+func TestRestoreUnderStricterConfig(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/trailer", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "Set-Cookie, X-Sum")
+		page(200, "body", "Cache-Control: max-age=60")(w, r)
+		w.Header().Set("Set-Cookie", "a=b")
+		w.Header().Set("X-Sum", "4")
+	})
+	mux.Handle("/field", page(200, "x", "Cache-Control: max-age=60", `Other-Cache-Control: max-age=60, private="X-User"`, "X-User: me"))
+	mux.Handle("/credentials", page(200, "mine", "Cache-Control: max-age=60", "Other-Cache-Control: public, max-age=60"))
+	one := newCache(t, Config{StoreSetCookie: true, Targets: []string{}})
+	for _, path := range []string{"/trailer", "/field"} {
+		do(one.Handler(mux), "GET", path)
+	}
+	two := newCache(t, Config{Targets: []string{"Other-Cache-Control"}})
+	restore(t, two, snapshot(t, one), 2)
+	if a := do(two.Handler(dead(t)), "GET", "/trailer"); a.body != "body" || a.trailer.Get("X-Sum") != "4" || a.trailer.Get("Set-Cookie") != "" {
+		t.Errorf("trailer: %q %v", a.body, a.trailer)
+	}
+	if a := do(two.Handler(dead(t)), "GET", "/field"); a.body != "x" || a.header.Get("X-User") != "" {
+		t.Errorf("field: %q %v", a.body, a.header)
+	}
+	do(two.Handler(mux), "GET", "/credentials", "Authorization: x")
+	b := snapshot(t, two)
+	restore(t, newCache(t, Config{Targets: []string{"Other-Cache-Control"}}), b, 3)
+	three := newCache(t, Config{Targets: []string{}})
+	restore(t, three, b, 2)
+	o := newOrigin(page(200, "anybody's"))
+	if a := do(three.Handler(o), "GET", "/credentials"); a.body != "anybody's" {
+		t.Errorf("what was fetched with credentials is %q", a.body)
+	}
+}

@@ -169,8 +169,8 @@ func (c ContentRange) String() string {
 }
 
 // ParseContentRange reads the Content-Range of a 206 with one part. It is false
-// for one that is invalid, and must not be combined with anything then, or has
-// another unit.
+// for one that is invalid, and must not be combined with anything then, has
+// another unit, or numbers that are too large.
 func ParseContentRange(lines []string) (c ContentRange, ok bool) {
 	if len(lines) != 1 {
 		return c, false
@@ -191,7 +191,7 @@ func ParseContentRange(lines []string) (c ContentRange, ok bool) {
 	if total != "*" {
 		c.Total, ok3 = parsePosition(total)
 	}
-	if !ok1 || !ok2 || !ok3 || end < start || end == math.MaxInt64 || c.Total >= 0 && c.Total <= end {
+	if !ok1 || !ok2 || !ok3 || end < start || end == math.MaxInt64 || c.Total == math.MaxInt64 || c.Total >= 0 && c.Total <= end {
 		return ContentRange{}, false
 	}
 	c.Start, c.End = start, end+1

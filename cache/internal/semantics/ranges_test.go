@@ -107,6 +107,7 @@ func TestParseContentRange(t *testing.T) { // RFC 9110 section 14.4
 		{"bytes 0-4/-1", ""},
 		{"bytes -4/10", ""},
 		{"bytes 0-99999999999999999999/*", ""},
+		{"bytes 0-4/99999999999999999999", ""},
 		{"bytes 0-4/10, bytes 5-9/10", ""},
 		{"", ""},
 	} {
