@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-chi/chi/v5"
@@ -23,6 +26,7 @@ type site struct {
 func (s *site) chiRoutes(r chi.Router) {
 	id := func(r *http.Request) string { return chi.URLParam(r, "id") }
 	r.Get("/items/{id}", func(w http.ResponseWriter, r *http.Request) { s.item(w, func() string { return id(r) }) })
+	r.Get("/files/{id}", func(w http.ResponseWriter, r *http.Request) { s.file(w, r, func() string { return id(r) }) })
 	r.Get("/hints", func(w http.ResponseWriter, r *http.Request) { s.hints(w, w) })
 	r.Get("/crash/{when}", func(w http.ResponseWriter, r *http.Request) { s.crash(w, chi.URLParam(r, "when")) })
 	r.Get("/events", func(w http.ResponseWriter, r *http.Request) {
@@ -37,6 +41,7 @@ func (s *site) chiRoutes(r chi.Router) {
 
 func (s *site) ginRoutes(g gin.IRoutes) {
 	g.GET("/items/:id", func(c *gin.Context) { s.item(c.Writer, func() string { return c.Param("id") }) })
+	g.GET("/files/:id", func(c *gin.Context) { s.file(c.Writer, c.Request, func() string { return c.Param("id") }) })
 	g.GET("/hints", func(c *gin.Context) { s.hints(c.Writer, beneath(c.Writer)) })
 	g.GET("/crash/:when", func(c *gin.Context) { s.crash(c.Writer, c.Param("when")) })
 	g.GET("/events", func(c *gin.Context) {
@@ -73,6 +78,17 @@ func (s *site) item(w http.ResponseWriter, id func() string) {
 		s.hold(id())
 	}
 	_, _ = fmt.Fprintf(w, "still %s", id())
+}
+
+// file is long, and can be had in parts. It asks the router for its parameter
+// after the pause.
+func (s *site) file(w http.ResponseWriter, r *http.Request, id func() string) {
+	s.calls.Add(1)
+	s.pause(r.Header.Get("Range"))
+	w.Header().Set("Cache-Control", "max-age=60")
+	w.Header().Set("Etag", strconv.Quote(id()))
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(strings.Repeat(id(), 1000)))
 }
 
 // hints sends a 103 on raw: gin's own writer would take it for the final status.
