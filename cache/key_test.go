@@ -315,7 +315,7 @@ func FuzzKey(f *testing.F) {
 		if string(c.keyer.appendURL(nil, r)) != parts.URL || parts.Namespace != "n" || len(parts.Fields) != 1 {
 			t.Fatalf("key %q has parts %+v", key, parts)
 		}
-		if form := semantics.PurgeForm(parts.URL); len(form) > len(parts.URL) || strings.Count(form, "\x00") != strings.Count(parts.URL, "\x00") {
+		if form := semantics.PurgeForm(parts.URL); strings.Count(form, "\x00") != strings.Count(parts.URL, "\x00") {
 			t.Fatalf("PurgeForm(%q) = %q", parts.URL, form)
 		}
 	})

@@ -283,3 +283,33 @@ func TestPurgeOfCombinedParts(t *testing.T) {
 		}
 	})
 }
+
+// TestPurgeURLAsWritten: a URL may be purged as people write it.
+func TestPurgeURLAsWritten(t *testing.T) {
+	for _, tt := range []struct{ purge, request string }{
+		{"http://example.com/s?q=zürich", "http://example.com/s?q=z%C3%BCrich"},
+		{"http://example.com/s?q=zürich", "http://example.com/s?q=z%c3%bcrich"},
+		{"http://example.com/s?q=z%C3%BCrich", "http://example.com/s?q=zürich"},
+		{"http://example.com/s?q=a b", "http://example.com/s?q=a%20b"},
+		{"http://example.com/zürich", "http://example.com/z%c3%bcrich"},
+	} {
+		c := newCache(t, Config{})
+		h := c.Handler(page(200, "", "Cache-Control: max-age=60"))
+		do(h, "GET", tt.request)
+		settled(t, c)
+		if err := c.Purge(Purge{URL: tt.purge}); err != nil {
+			t.Fatal(err)
+		}
+		if a := do(h, "GET", tt.request); strings.Contains(a.cacheStatus(), "; hit") {
+			t.Errorf("%s after a purge of %s: %s", tt.request, tt.purge, a.cacheStatus())
+		}
+		settled(t, c)
+	}
+	// A host as nobody sends it reaches nothing, and says so.
+	c := newCache(t, Config{})
+	for _, p := range []Purge{{URL: "http://zürich.example/"}, {Prefix: "http://zürich.example/"}, {Host: "zürich.example"}} {
+		if err := c.Purge(p); err == nil || !strings.Contains(err.Error(), "xn--") {
+			t.Errorf("Purge(%+v) = %v, want an error about its host", p, err)
+		}
+	}
+}

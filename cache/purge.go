@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/holdfast-go/holdfast/cache/internal/semantics"
 )
@@ -144,7 +145,16 @@ func absolute(s string) (*url.URL, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Opaque != "" || u.User != nil {
 		return nil, errors.New("must be an absolute http or https URL, without a user")
 	}
+	if !isASCII(u.Host) {
+		return nil, errForeignHost
+	}
 	return u, nil
+}
+
+var errForeignHost = errors.New("must have its host as requests have it, in ASCII (xn--...)")
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c > unicode.MaxASCII }) < 0
 }
 
 // purgedHosts are the forms that a host has in keys: without the default port
@@ -153,6 +163,9 @@ func purgedHosts(s string) ([]string, error) {
 	u, err := url.Parse("http://" + s)
 	if err != nil || u.Host != s || len(s) > maxPurge {
 		return nil, errors.New("must be a host, with a port or none")
+	}
+	if !isASCII(s) {
+		return nil, errForeignHost
 	}
 	host := semantics.Host("http", s)
 	if tls := semantics.Host("https", s); tls != host {

@@ -120,15 +120,20 @@ func URLPart(key string) string {
 }
 
 // PurgeForm is a URL's part of a key as purges compare it: escapes of what needs
-// none are undone, the others are in upper case (RFC 3986 section 6.2.2).
-// Usually that is what it was.
+// none are undone, the others are in upper case (RFC 3986 section 6.2.2), and what
+// people write but no URL has, blanks and bytes beyond ASCII, is escaped. Usually
+// that is what it was.
 func PurgeForm(part string) string {
-	if strings.IndexByte(part, '%') < 0 {
+	if strings.IndexFunc(part, func(c rune) bool { return c == '%' || unwritten(c) }) < 0 {
 		return part
 	}
 	out := make([]byte, 0, len(part))
 	for i := 0; i < len(part); i++ {
 		c := part[i]
+		if unwritten(rune(c)) {
+			out = append(out, '%', upperHex[c>>4], upperHex[c&15])
+			continue
+		}
 		if c != '%' || i+2 >= len(part) || !isHex(part[i+1]) || !isHex(part[i+2]) {
 			out = append(out, c)
 			continue
@@ -142,6 +147,10 @@ func PurgeForm(part string) string {
 	}
 	return string(out)
 }
+
+const upperHex = "0123456789ABCDEF"
+
+func unwritten(c rune) bool { return c == ' ' || c >= 0x80 }
 
 func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
