@@ -469,3 +469,15 @@ func (f *fill) isLost() bool {
 	defer f.mu.Unlock()
 	return f.lost
 }
+
+func (f *fill) followersNow() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.followers
+}
+
+func (f *fill) headNow() head {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head
+}

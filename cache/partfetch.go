@@ -129,14 +129,12 @@ func (x *fetch) rangeRequest(r *http.Request, base *object) {
 // the rest of another coding than the client has the beginning of. The whole is
 // asked for then.
 func (x *fetch) undivides(h http.Header) bool {
-	if x.undivided {
-		return true
+	if x.undivided || x.f.cache.compressor == nil || !semantics.RangeByDate(x.f.reqHeader) {
+		return x.undivided
 	}
-	cr, _ := semantics.ParseContentRange(h["Content-Range"])
-	if cr.Len() == 0 {
-		cr.Total = -1
-	}
-	x.undivided = semantics.RangeByDate(x.f.reqHeader) && x.f.cache.compressesWhole(h, cr.Total)
+	cr, one := semantics.ParseContentRange(h["Content-Range"])
+	// Of several parts the type of the whole is not among the fields.
+	x.undivided = !one || x.f.cache.compressesWhole(h, cr.Total)
 	return x.undivided
 }
 

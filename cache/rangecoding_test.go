@@ -54,6 +54,19 @@ func TestNoRangeByDateOfCodings(t *testing.T) {
 	}
 }
 
+// TestNoRangesByDateOfCodings: of several parts the type of the whole is not known
+// before it has come.
+func TestNoRangesByDateOfCodings(t *testing.T) {
+	for _, compress := range []bool{true, false} {
+		c := newCache(t, Config{Compress: compress})
+		h := c.Handler((&ranged{}).become(prose, "Cache-Control: max-age=60", longAgo))
+		a := do(h, "GET", "/", "Range: bytes=0-9,1000-1999", "If-Range: Sun, 06 Nov 1994 08:49:37 GMT")
+		if want := map[bool]int{true: 200, false: 206}[compress]; a.status != want || a.status == 200 && a.body != prose {
+			t.Errorf("compressing: %v: got %d, want %d", compress, a.status, want)
+		}
+	}
+}
+
 // TestRangeOfInsistingOrigin: an origin that sends a part of what may be
 // compressed although the whole was asked for is no answer to If-Range.
 func TestRangeOfInsistingOrigin(t *testing.T) {
