@@ -196,6 +196,9 @@ func (f *forwarder) Begin(status int) bool {
 		s.Stored = renewed
 	}
 	f.c.invalidate(f.r, status, f.Header(), renewed)
+	if f.how.outcome == Miss && f.c.compresses(status, f.Header(), contentLength(f.Header())) {
+		addVary(f.Header()) // as the response has that is stored
+	}
 	f.c.addStatus(f.Header(), s)
 	return true
 }

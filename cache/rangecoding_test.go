@@ -79,6 +79,21 @@ func TestRangeOfInsistingOrigin(t *testing.T) {
 	}
 }
 
+// TestForwardedVaries: what is forwarded for itself says, too, that the URL has
+// codings.
+func TestForwardedVaries(t *testing.T) {
+	for _, compress := range []bool{true, false} {
+		h := newCache(t, Config{Compress: compress}).Handler((&ranged{}).become(prose, "Cache-Control: max-age=60", `Etag: "a"`))
+		want := map[bool]string{true: "Accept-Encoding", false: ""}[compress]
+		if a := do(h, "HEAD", "/"); a.status != 200 || a.header.Get("Vary") != want {
+			t.Errorf("HEAD: %d, Vary %q, want %q", a.status, a.header.Get("Vary"), want)
+		}
+		if a := do(h, "GET", "/", `If-Match: "a"`); a.status != 200 || a.header.Get("Vary") != want {
+			t.Errorf("If-Match: %d, Vary %q, want %q", a.status, a.header.Get("Vary"), want)
+		}
+	}
+}
+
 // TestCompletedIsCompressed: the whole that parts became has codings like one
 // that came whole.
 func TestCompletedIsCompressed(t *testing.T) {
