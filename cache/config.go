@@ -72,9 +72,11 @@ type Config struct {
 	// where that has too much to do, content goes out as it is. It takes about as
 	// much memory more as the content has compressed, twice. Compressed answers
 	// have a weak ETag, all answers of what can be compressed a Vary; ranges are
-	// those of the content as it is. What has no-transform or a digest is left
-	// alone, and so is what the origin compressed, with which this has nothing
-	// to do: the origin is asked as before. false = content as it came.
+	// those of the content as it is, and one that depends on a date in If-Range
+	// gets the whole, since what the client has may be compressed. What has
+	// no-transform or a digest is left alone, and so is what the origin compressed,
+	// with which this has nothing to do: the origin is asked as before. false =
+	// content as it came.
 	Compress bool
 
 	// StoreSetCookie stores responses with Set-Cookie where RFC 9111 permits
