@@ -40,8 +40,9 @@ func (t *task) follow(rd *reader, p plan) bool {
 			t.event.FwdStatus = v.head.received()
 			t.fail(p.colour(sharedFailure(v.head.failure, rd.f))) // not its page
 			return true
-		case v.phase == phaseDone && v.err != nil && v.err.Cause.Row().Share && v.head.status == 0:
+		case v.spoiled && v.err.Cause.Row().Share:
 			t.event.FillID, t.event.Fwd, t.event.Collapsed = rd.f.id, p.fwd, true
+			t.event.FwdStatus = v.head.received()
 			t.fail(p.colour(sharedFailure(v.err, rd.f)))
 			return true
 		case v.phase != phaseWaiting:

@@ -99,6 +99,42 @@ func TestHerdOnError(t *testing.T) {
 	}
 }
 
+// TestHerdOnBroken: a cold page that breaks in the middle is asked for once, too:
+// who saw nothing of it yet gets the failure, not a turn of its own.
+func TestHerdOnBroken(t *testing.T) {
+	const clients = 200
+	for _, tt := range []struct {
+		name string
+		do   http.HandlerFunc
+	}{
+		{"truncated", page(200, "half", "Cache-Control: max-age=60", "Content-Length: 8")},
+		{"reported", func(w http.ResponseWriter, r *http.Request) {
+			page(200, "half", "Cache-Control: max-age=60")(w, r)
+			failure.Report(r.Context(), failure.New(failure.BodyStall, nil))
+			panic(http.ErrAbortHandler)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Config{})
+				o := newOrigin(func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(300 * time.Millisecond)
+					tt.do(w, r)
+				})
+				h := c.Handler(o)
+				for _, a := range herd(clients, func(int) answer { return do(h, "GET", "http://example.com/") }) {
+					if a.err == nil && a.status < 500 {
+						t.Fatalf("got %d %q as if it were whole", a.status, a.body)
+					}
+				}
+				if n := o.calls.Load(); n != 1 {
+					t.Errorf("%d fetches, want 1", n)
+				}
+			})
+		})
+	}
+}
+
 // TestHerdOfManyKinds: conditional requests, ranges and HEADs in a herd are all
 // answered right, and the plain ones by one fetch.
 func TestHerdOfManyKinds(t *testing.T) {

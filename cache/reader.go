@@ -117,6 +117,9 @@ type view struct {
 	suits  bool // the request may have the response
 	shares bool // it may have the answer to a failure
 	lost   bool // there won't be any
+	// spoiled: it failed, and no headers said that the request could not have had
+	// the response.
+	spoiled bool
 }
 
 func (rd *reader) view(h http.Header, q semantics.Request, solo bool) view {
@@ -125,6 +128,8 @@ func (rd *reader) view(h http.Header, q semantics.Request, solo bool) view {
 	defer f.mu.Unlock()
 	v := view{phase: f.phase, head: f.head, err: f.err, object: f.object, lost: f.lost && f.phase != phaseDone}
 	v.suits = f.phase != phaseWaiting && f.suits(h, q, solo)
+	v.spoiled = f.phase == phaseDone && f.err != nil &&
+		(f.head.status == 0 || f.head.store && sameVariant(f.head.vary, f.reqHeader, h) && usable(q, &f.head.resp))
 	v.shares = f.head.failure != nil && f.head.share && sameVariant(f.head.vary, f.reqHeader, h)
 	return v
 }
