@@ -37,6 +37,8 @@ type Breaker struct {
 	// its mutex held.
 	tripped gobreaker.Counts
 
+	released atomic.Int32 // trials under way that gave their permits back
+
 	queued     atomic.Bool // whether queue may be non-empty; spares deliver the lock
 	mu         sync.Mutex  // guards what follows; taken under gobreaker's mutex, never the other way round
 	queue      []Event
@@ -164,6 +166,9 @@ func (b *Breaker) admit(ctx context.Context, c *call, slow time.Duration) *refus
 		limit = min(limit, slow)
 	}
 	c.timer = time.AfterFunc(limit, c.expire)
+	if b.cfg.TrialRelease > 0 && b.cfg.TrialRelease < limit {
+		c.patience = time.AfterFunc(b.cfg.TrialRelease, c.release)
+	}
 	return nil
 }
 

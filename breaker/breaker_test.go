@@ -53,6 +53,7 @@ func TestNewValidates(t *testing.T) {
 		{Config{FailureRatio: math.Inf(1)}, []string{"Config.FailureRatio is +Inf"}},
 		{Config{OpenFor: -time.Second}, []string{"Config.OpenFor is -1s"}},
 		{Config{TrialTimeout: -time.Second}, []string{"Config.TrialTimeout is -1s"}},
+		{Config{TrialRelease: -time.Second}, []string{"Config.TrialRelease is -1s"}},
 		{Config{SlowCall: 5 * time.Second}, []string{"Config.SlowCall is 5s", "half of Window (10s)"}},
 		{Config{SlowCall: math.MaxInt64}, []string{"Config.SlowCall"}},
 		{

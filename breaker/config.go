@@ -60,6 +60,14 @@ type Config struct {
 	// 20 s; negative is an error.
 	TrialTimeout time.Duration
 
+	// TrialRelease is how long a trial without an answer keeps another one from
+	// being tried in its place. Its own verdict counts whenever it comes while the
+	// phase lasts, so a backend that is merely slow closes the breaker, and one
+	// that is well again need not wait until the calls that hung have timed out. At
+	// most 32 trials are released at a time. 0 = as long as they go on; negative is
+	// an error.
+	TrialRelease time.Duration
+
 	// IsFailure decides what is a failure, in place of the table of causes. It
 	// is asked with the failure that was reported during the call, nil if there
 	// was none, and the status, 0 if there is none. (An error that is none of
@@ -96,6 +104,9 @@ const (
 	// hungAfter is the SlowCall of those who set none.
 	hungAfter = 60 * time.Second
 
+	// maxReleased bounds what a backend that hangs is asked beside its trials.
+	maxReleased = 32
+
 	minWindow = buckets * time.Millisecond
 	maxWindow = 24 * time.Hour
 )
@@ -125,6 +136,9 @@ func (c Config) normalize() (Config, error) {
 	}
 	c.OpenFor = positive(c.OpenFor, defaultOpenFor, "OpenFor", bad)
 	c.TrialTimeout = positive(c.TrialTimeout, defaultTrialTimeout, "TrialTimeout", bad)
+	if c.TrialRelease < 0 {
+		bad("TrialRelease", c.TrialRelease, "positive, or 0 for never")
+	}
 	if c.SlowCall > 0 && c.SlowCall >= c.Window-c.SlowCall {
 		bad("SlowCall", c.SlowCall, fmt.Sprintf("shorter than half of Window (%v), 0 for hung calls only, or negative for never", c.Window))
 	}

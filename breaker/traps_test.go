@@ -295,6 +295,103 @@ func TestLostTrials(t *testing.T) {
 	})
 }
 
+// Trials that hang keep nobody from trying again, and count when they end.
+func TestTrialRelease(t *testing.T) {
+	halfOpen := func(t *testing.T) (b *Breaker, hung []func(error)) {
+		b = newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: time.Second, TrialRelease: time.Second})
+		trip(t, b)
+		time.Sleep(time.Second + 1)
+		for range 3 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			hung = append(hung, done)
+		}
+		time.Sleep(time.Second - 1)
+		if _, err := b.Allow(); !errors.Is(err, ErrOpen) {
+			t.Errorf("Allow() before the release = %v, want a refusal", err)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		return b, hung
+	}
+	for name, f := range map[string]func(*testing.T){
+		"others succeed": func(t *testing.T) {
+			b, hung := halfOpen(t)
+			for range 3 {
+				call1(t, b, nil)
+			}
+			wantPhase(t, b, Closed)
+			for _, done := range hung {
+				done(errBoom)
+			}
+			wantPhase(t, b, Closed)
+			if s := b.State(); s.Failures != 0 {
+				t.Errorf("State() = %+v, want nothing of what hung before", s)
+			}
+		},
+		"slow successes": func(t *testing.T) {
+			b, hung := halfOpen(t)
+			for range 3 { // their places are taken
+				if _, err := b.Allow(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, done := range hung {
+				wantPhase(t, b, HalfOpen)
+				done(nil)
+			}
+			wantPhase(t, b, Closed)
+		},
+		"slow failure": func(t *testing.T) {
+			b, hung := halfOpen(t)
+			call1(t, b, nil)
+			hung[0](errBoom)
+			wantPhase(t, b, Open)
+		},
+		"unused": func(t *testing.T) {
+			b, hung := halfOpen(t)
+			for _, done := range hung { // their permits were given back before
+				done(failure.ErrUnused)
+			}
+			for range 3 {
+				if _, err := b.Allow(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := b.Allow(); !errors.Is(err, ErrOpen) {
+				t.Errorf("a fourth Allow() = %v, want a refusal", err)
+			}
+		},
+		"bound": func(t *testing.T) {
+			b, hung := halfOpen(t)
+			for range 20 {
+				for {
+					done, err := b.Allow()
+					if err != nil {
+						break
+					}
+					hung = append(hung, done)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+			}
+			wantPhase(t, b, Open) // the first ones' TrialTimeout
+			if n := len(hung); n != maxReleased+3 {
+				t.Errorf("%d trials at a time, want %d", n, maxReleased+3)
+			}
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			if n := b.released.Load(); n != 0 {
+				t.Errorf("%d are still counted as released, want 0", n)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+	}
+}
+
 // A done that is called twice counts once.
 func TestDoneTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

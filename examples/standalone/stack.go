@@ -52,11 +52,15 @@ type tuning struct {
 // may not keep it away for longer than that: the breaker tries again after a
 // second, and one good check is enough, of which there are two a second. A trial
 // has the time that the site is given for an answer: a slow site would otherwise
-// be cut off for good. A lone endpoint gets one retry, which is for a connection
+// be cut off for good. But others are tried beside one that hangs. A lone endpoint gets one retry, which is for a connection
 // that was just being closed; more would only add to its trouble.
 func siteTuning(cfg config) tuning {
 	t := tuning{
-		breaker: breaker.Config{OpenFor: time.Second, TrialTimeout: cfg.firstByte + 5*time.Second},
+		breaker: breaker.Config{
+			OpenFor:      time.Second,
+			TrialTimeout: cfg.firstByte + 5*time.Second,
+			TrialRelease: time.Second,
+		},
 		health: backend.Health{
 			Interval: 500 * time.Millisecond,
 			Timeout:  time.Second,
