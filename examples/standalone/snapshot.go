@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -72,22 +73,28 @@ func (p *proxy) save(ctx context.Context) (err error) {
 			err = fmt.Errorf("-snapshot %s was not written: %w", path, err)
 		}
 	}()
-	part := path + ".part"
-	if err := p.writeSnapshot(ctx, part); err != nil {
-		return errors.Join(err, os.Remove(part))
+	part, err := p.writeSnapshot(ctx, path)
+	if err == nil {
+		err = os.Rename(part, path)
 	}
-	if err := os.Rename(part, path); err != nil {
-		return errors.Join(err, os.Remove(part))
+	if err != nil {
+		if part != "" {
+			err = errors.Join(err, os.Remove(part))
+		}
+		return err
 	}
 	syncDir(filepath.Dir(path))
 	p.log.Info("the snapshot was written", slog.String("snapshot", path), slog.Duration("took", time.Since(began)))
 	return nil
 }
 
-func (p *proxy) writeSnapshot(ctx context.Context, path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// writeSnapshot writes to a new file of its own, since another process may be
+// ending with the same -snapshot. It is named also if it was not written whole.
+func (p *proxy) writeSnapshot(ctx context.Context, path string) (part string, err error) {
+	sweep(path)
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+partInfix+"*") // with mode 0600
 	if err != nil {
-		return err
+		return "", err
 	}
 	out := bufio.NewWriterSize(until{ctx, f}, 1<<20)
 	err = p.stack.cache.Snapshot(out)
@@ -97,7 +104,26 @@ func (p *proxy) writeSnapshot(ctx context.Context, path string) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+const (
+	partInfix = ".part-"
+	// abandoned is when nobody writes to a part any more: drains are shorter.
+	abandoned = 24 * time.Hour
+)
+
+// sweep removes what processes that were killed while they wrote left behind.
+func sweep(path string) {
+	entries, _ := os.ReadDir(filepath.Dir(path)) // what can't be read is not swept
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), filepath.Base(path)+partInfix) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
 }
 
 // syncDir makes a rename last through a power cut, where the system can.

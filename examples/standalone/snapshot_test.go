@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // storing is an origin whose pages may be stored for an hour.
@@ -79,6 +82,52 @@ func TestSnapshot(t *testing.T) {
 		}
 		p.signal(t, syscall.SIGKILL)
 		p.wait(t)
+	}
+}
+
+// Processes that end with the same -snapshot, and what stands beside it, do no
+// harm to each other: the last one's pages are in it.
+func TestSnapshotShared(t *testing.T) {
+	t.Parallel()
+	origin, dir := storing(t), t.TempDir()
+	file, foreign, old := filepath.Join(dir, "pages"), filepath.Join(dir, "foreign"), filepath.Join(dir, "pages"+partInfix+"1")
+	for _, name := range []string{foreign, old} {
+		if err := os.WriteFile(name, []byte("not ours"), 0o644); err != nil { //nolint:gosec // others may read it
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * abandoned)
+	if err := errors.Join(os.Symlink(foreign, file+".part"), os.Chtimes(old, long, long)); err != nil {
+		t.Fatal(err)
+	}
+	const several = 3
+	c := newClient(t)
+	var running []*process
+	for range several {
+		p := start(t, "-backend", origin.URL, "-snapshot", file)
+		for page := range 200 {
+			get(t, c, p.site+"/"+strconv.Itoa(page))
+		}
+		running = append(running, p)
+	}
+	for _, p := range running {
+		p.signal(t, syscall.SIGTERM)
+	}
+	for _, p := range running {
+		if code := p.wait(t); code != exitOK {
+			t.Errorf("exit code %d, want %d:\n%s", code, exitOK, p.stderr.String())
+		}
+	}
+	if got, err := os.ReadFile(foreign); err != nil || string(got) != "not ours" {
+		t.Errorf("another file was written to: %d bytes, %v", len(got), err)
+	}
+	left, err := filepath.Glob(file + partInfix + "*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+	p := start(t, "-backend", origin.URL, "-snapshot", file)
+	if log := p.stderr.String(); strings.Contains(log, "was not read") {
+		t.Errorf("the snapshot is damaged:\n%s", log)
 	}
 }
 
