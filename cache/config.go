@@ -56,7 +56,10 @@ type Config struct {
 	FillTimeout time.Duration
 	// FollowerWait is how long a request waits behind the fetch of another one
 	// until that has its headers. Then stale content answers, or one more fetch
-	// is let out. 0 = 30s; negative = no limit but the client's patience.
+	// is let out, of which a URL gets one per FollowerWait, so that one that hangs
+	// does not keep everybody from an origin that is well again. The others wait on,
+	// for FillTimeout in all, but no less than twice FollowerWait; then they fail
+	// (fill_timeout). 0 = 30s; negative = no limit but the client's patience.
 	FollowerWait time.Duration
 
 	// HitForMiss is for how long after a response that is of no use to others the

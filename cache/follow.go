@@ -61,15 +61,17 @@ func (t *task) follow(rd *reader, p plan) bool {
 }
 
 // overdue is reached when the limit is. One request per limit is let out to
-// fetch for itself; the others wait once more, for that one.
+// fetch for itself; the others wait on, for that one, but not for ever.
 func (t *task) overdue(rd *reader) bool {
 	t.event.Detail = failure.FillTimeout.String()
-	if t.waited++; t.waited < 2 {
+	t.waited++
+	waited := time.Duration(t.waited) * t.c.cfg.FollowerWait
+	if t.waited < 2 || waited < t.c.cfg.FillTimeout {
 		return false
 	}
 	t.fail(&failure.Error{
 		Cause:  failure.FillTimeout,
-		Detail: "waited " + (2 * t.c.cfg.FollowerWait).String() + " behind fill " + rd.f.id,
+		Detail: "waited " + waited.String() + " behind fill " + rd.f.id,
 	})
 	return true
 }

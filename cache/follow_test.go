@@ -245,11 +245,11 @@ func TestFailureIsShared(t *testing.T) {
 	}
 }
 
-// TestFollowerWait: at the limit one is let out; the rest waits for that one and
-// then gets fill_timeout.
+// TestFollowerWait: at the limit one is let out; the rest waits for that one, and
+// for FillTimeout in all, and then gets fill_timeout.
 func TestFollowerWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(t, Config{FollowerWait: 10 * time.Second})
+		c := newCache(t, Config{FollowerWait: 10 * time.Second, FillTimeout: 20 * time.Second})
 		o := newOrigin(nil)
 		o.set(func(w http.ResponseWriter, r *http.Request) {
 			select {
@@ -274,4 +274,48 @@ func TestFollowerWait(t *testing.T) {
 			t.Errorf("%d fetches, %v; want the leader, one that was let out, and three 504", n, count)
 		}
 	})
+}
+
+// TestHungFetch: a fetch that hangs keeps those who wait for it from an origin
+// that is well again for no longer than FollowerWait, and one that stays ill is
+// asked once in that time, however many wait.
+func TestHungFetch(t *testing.T) {
+	for _, well := range []bool{true, false} {
+		t.Run(fmt.Sprint("well again ", well), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Config{FollowerWait: 5 * time.Second})
+				o := newOrigin(nil)
+				o.set(func(w http.ResponseWriter, r *http.Request) {
+					if well && o.calls.Load() > 1 {
+						page(200, "page", "Cache-Control: max-age=60")(w, r)
+						return
+					}
+					<-r.Context().Done()
+				})
+				h := c.Handler(o)
+				start := time.Now()
+				var late atomic.Int64
+				herd(100, func(i int) answer {
+					ctx, cancel := context.WithTimeout(context.Background(), 24*time.Second)
+					defer cancel()
+					time.Sleep(time.Duration(i) * 40 * time.Millisecond)
+					a := doRequest(h, httptest.NewRequest("GET", "/", nil).WithContext(ctx))
+					if well && i > 0 && (a.status != 200 || a.body != "page") {
+						t.Errorf("request %d got %d %q", i, a.status, a.body)
+					}
+					if i > 0 && time.Since(start) > 9*time.Second {
+						late.Add(1)
+					}
+					return a
+				})
+				n := o.calls.Load()
+				if well && (n != 2 || late.Load() != 0) {
+					t.Errorf("%d fetches, %d answered late; want 2, 0", n, late.Load())
+				}
+				if !well && (n < 4 || n > 6) {
+					t.Errorf("%d fetches in 28s, want one in 5s", n)
+				}
+			})
+		})
+	}
 }

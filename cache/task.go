@@ -42,7 +42,7 @@ const maxRounds = 4
 func (t *task) run(ctx context.Context, at found, now time.Time) {
 	defer t.tell(ctx)
 	for round := 1; ; round++ {
-		if round == maxRounds {
+		if round-t.waited >= maxRounds {
 			t.alone = true
 		}
 		if t.step(at, now) { //nolint:contextcheck // the request that t has carries its own
@@ -174,7 +174,7 @@ func (t *task) query(at found, now time.Time) query {
 		alone:     t.alone,
 		parts:     t.parts,
 		fresh:     t.q.NoCache || t.q.MaxAge == 0,
-		letOut:    t.waited == 1,
+		letOut:    t.waited > 0,
 		ctx:       t.r.Context(),
 	}
 }

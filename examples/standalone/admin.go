@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -38,7 +40,29 @@ func (p *proxy) adminHandler() http.Handler {
 	mux.Handle("/purge", p.purgeHandler())
 	mux.HandleFunc("GET /explain", p.explain)
 	// A page in an operator's browser must not purge.
-	return http.NewCrossOriginProtection().Handler(mux)
+	return unbound(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// unbound refuses what a page sends to a name that its own site has led to this
+// listener (DNS rebinding): to a browser that is the same origin. Scripts and
+// tools send no Origin; who opens the listener in a browser does so by address.
+func unbound(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header["Origin"]) > 0 && !byAddress(r.Host) {
+			plain(w, http.StatusForbidden, "from a browser this listener is to be opened by its address, not by a name")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// byAddress tells whether a Host field names an IP address, or this machine.
+func byAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || strings.EqualFold(host, "localhost")
 }
 
 // purgeHandler refuses while the snapshot is being written: what it has already

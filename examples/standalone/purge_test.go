@@ -60,6 +60,17 @@ func TestPurge(t *testing.T) {
 	if r := post(t, c, p.admin+"/purge?all=true", "Sec-Fetch-Site", "cross-site"); r.StatusCode != http.StatusForbidden {
 		t.Errorf("from another site: %s", r.Status)
 	}
+	// One whose name leads here.
+	for host, want := range map[string]int{"evil.example": http.StatusForbidden, strings.TrimPrefix(p.admin, "http://"): http.StatusOK} {
+		req, err := http.NewRequest(http.MethodPost, p.admin+"/purge?all=true", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		if r := do(t, c, req, "Origin", "http://"+host); r.StatusCode != want {
+			t.Errorf("from a page of http://%s: %s, want %d", host, r.Status, want)
+		}
+	}
 }
 
 func TestExplain(t *testing.T) {

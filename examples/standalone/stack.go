@@ -187,6 +187,10 @@ func untilHeaders(firstByte time.Duration) time.Duration {
 	return max(time.Minute, 2*firstByte+10*time.Second)
 }
 
+// followerWait is after what time a page that hangs at the origin is asked for
+// once more, for all who wait for it.
+const followerWait = 5 * time.Second
+
 func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 	c := cache.Config{
 		MemoryBytes:          cfg.cacheMemory,
@@ -203,6 +207,9 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 	}
 	if cfg.staleIfError == 0 {
 		c.StaleIfError = -1
+	}
+	if cfg.staleIfSlow > 0 { // without it a refresh is awaited, however long it takes
+		c.FollowerWait = followerWait
 	}
 	return c
 }
