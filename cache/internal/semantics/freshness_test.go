@@ -231,3 +231,23 @@ func TestKeepFor(t *testing.T) {
 		}
 	}
 }
+
+// TestApparentAge: a Date has whole seconds, a clock has not.
+func TestApparentAge(t *testing.T) { // RFC 9111 section 4.2.3
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name                 string
+		sent, received, want time.Duration // after the Date
+	}{
+		{"in the second of the Date", 100 * ms, 900 * ms, 0},
+		{"the second passed while it was fetched", 990 * ms, 1010 * ms, 0},
+		{"an answer that took its time", 500 * ms, 3200 * ms, 0}, // the delay counts by itself
+		{"made before it was asked for", 1000 * ms, 1050 * ms, time.Second},
+		{"long before", 10400 * ms, 10900 * ms, 10 * time.Second},
+		{"in the future", -5 * time.Second, -4 * time.Second, 0},
+	} {
+		if got := apparentAge(t0, t0.Add(tt.sent), t0.Add(tt.received)); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

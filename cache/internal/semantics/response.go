@@ -85,8 +85,18 @@ const longest = time.Duration(maxDelta) * time.Second
 
 // initialAge is corrected_initial_age of RFC 9111 section 4.2.3.
 func initialAge(age []string, date, sent, received time.Time) time.Duration {
-	apparent := max(0, received.Sub(date))
-	return min(longest, max(apparent, ageValue(age)+min(longest, max(0, received.Sub(sent)))))
+	return min(longest, max(apparentAge(date, sent, received), ageValue(age)+min(longest, max(0, received.Sub(sent)))))
+}
+
+// apparentAge is apparent_age of that section, in the whole seconds that a Date
+// has. One whose second was not over when the request was sent may be of an answer
+// to it, and tells of no age: or a max-age of 1 would on average be worth half a
+// second.
+func apparentAge(date, sent, received time.Time) time.Duration {
+	if date.Add(time.Second).After(sent) {
+		return 0
+	}
+	return max(0, received.Truncate(time.Second).Sub(date))
 }
 
 // ageValue reads Age. Of several members the first counts, and one that is no
