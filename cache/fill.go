@@ -444,14 +444,14 @@ func (f *fill) giveUp(why *failure.Error) {
 }
 
 // supersede ends a refresh whose place a newer one takes. Those who wait for it
-// look again.
+// look again. One that a client is being sent goes on for that client.
 func (f *fill) supersede() {
 	f.mu.Lock()
-	if f.phase == phaseDone || f.lost {
+	if f.phase == phaseDone || f.lost || slices.ContainsFunc(f.readers, func(rd *reader) bool { return rd.taking }) {
 		f.mu.Unlock()
 		return
 	}
-	f.superseded = true
+	f.superseded, f.closed = true, true
 	f.mu.Unlock()
 	f.site.gaveUp()
 	f.cancel(errSuperseded)

@@ -20,21 +20,19 @@ func (t *task) follow(rd *reader, p plan) bool {
 		t.passInfos(rd)
 		v := rd.view(t.r.Header, t.q, solo)
 		switch {
-		case v.lost:
+		case v.lost, v.err == errSuperseded:
 			return false
 		case v.suits && v.phase == phaseDone:
 			t.shared(rd, v, p.fwd)
 			return true
 		case v.suits:
 			if rd.stream() {
-				t.stream(rd, v.head, p.fwd, true)
-				return true
+				return t.stream(rd, v.head, p.fwd, true)
 			}
 			t.alone = true
 			return false
 		case v.phase != phaseWaiting && v.shares && rd.stream():
-			t.stream(rd, v.head, p.fwd, true) // the answer that the leader gets
-			return true
+			return t.stream(rd, v.head, p.fwd, true) // the answer that the leader gets
 		case v.phase != phaseWaiting && v.head.sharesFailure():
 			t.event.FillID, t.event.Fwd, t.event.Collapsed = rd.f.id, p.fwd, true
 			t.event.FwdStatus = v.head.received()
@@ -105,8 +103,9 @@ func (t *task) passInfos(rd *reader) {
 }
 
 // stream copies a fill to the client while it comes in, and aborts if it breaks
-// after the headers went out. Before that the client gets the failure.
-func (t *task) stream(rd *reader, h head, fwd string, collapsed bool) {
+// after the headers went out. Before that the client gets the failure. It is false
+// if another fill has taken this one's place: nothing was sent.
+func (t *task) stream(rd *reader, h head, fwd string, collapsed bool) bool {
 	t.event.FillID = rd.f.id
 	if collapsed && h.failure != nil && !h.foreign {
 		failure.Report(t.r.Context(), sharedFailure(h.failure, rd.f))
@@ -118,9 +117,12 @@ func (t *task) stream(rd *reader, h head, fwd string, collapsed bool) {
 		t.gone()
 	case d.begun:
 		t.abort(d.failure(rd))
+	case rd.f.wasSuperseded():
+		return false
 	default:
 		t.fail(d.failure(rd))
 	}
+	return true
 }
 
 // delivered is how the copying of a fill to a client ended.

@@ -21,6 +21,7 @@ type reader struct {
 	pos        int64 // the same in bytes from the start
 	infos      int   // 1xx responses that were passed on
 	streaming  bool
+	taking     bool          // its client was told that it gets this body
 	cut        bool          // it took too little while others waited
 	paces      bool          // the fill waits for it
 	held       time.Duration // for how long others waited for it, too
@@ -205,9 +206,13 @@ func (rd *reader) next() ([]byte, readState) {
 	f := rd.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if rd.cut {
+	switch {
+	case rd.cut:
 		return nil, readCut
+	case f.superseded && !rd.taking:
+		return nil, readBroken
 	}
+	rd.taking = rd.taking || !f.lost
 	for i := rd.chunk - f.first; i < len(f.chunks); i++ {
 		if b := f.chunks[i].buf; rd.off < len(b) {
 			return b[rd.off:], readData

@@ -260,8 +260,7 @@ func (t *task) await(rd *reader, o *object, p plan, own bool) bool {
 			return true
 		case v.phase == phaseWaiting, v.phase == phaseOpen && v.head.store:
 		case own && v.object == nil:
-			t.stream(rd, v.head, p.fwd, false) // it has become something that is not stored
-			return true
+			return t.stream(rd, v.head, p.fwd, false) // it has become something that is not stored
 		default:
 			t.alone = true
 			return false
@@ -310,7 +309,7 @@ func (t *task) refreshFailed(rd *reader, v view, e *failure.Error, o *object, p 
 		t.alone = true
 		return false
 	case v.head.failure != nil && (own || v.shares) && rd.stream():
-		t.stream(rd, v.head, p.fwd, !own)
+		return t.stream(rd, v.head, p.fwd, !own)
 	default:
 		t.event.Fwd, t.event.Collapsed = p.fwd, !own
 		if !own {

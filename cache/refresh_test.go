@@ -234,3 +234,56 @@ func TestRefreshOfWhatIsBeingPublished(t *testing.T) {
 	release()
 	settled(t, c)
 }
+
+// TestOvertakenWhileSent: a refresh that somebody is being sent is not ended
+// because a newer one was faster.
+func TestOvertakenWhileSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Config{StaleIfSlow: 100 * time.Millisecond})
+		more := make(chan struct{})
+		o := newOrigin(nil)
+		o.set(func(w http.ResponseWriter, r *http.Request) {
+			switch o.calls.Load() {
+			case 1:
+				page(200, "old", "Cache-Control: max-age=1", "Vary: V")(w, r)
+			case 2:
+				w.Header().Set("Cache-Control", "max-age=60")
+				_, _ = io.WriteString(w, "slow ")
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case <-more:
+				case <-r.Context().Done():
+					panic(http.ErrAbortHandler)
+				}
+				_, _ = io.WriteString(w, "but whole")
+			default:
+				page(200, "fast", "Cache-Control: max-age=60")(w, r)
+			}
+		})
+		h := c.Handler(o)
+		do(h, "GET", "/", "V: x")
+		time.Sleep(2 * time.Second)
+		if a := do(h, "GET", "/", "V: x"); a.body != "old" {
+			t.Fatalf("the refresh is slow: %q", a.body)
+		}
+		other := make(chan answer)
+		go func() { other <- do(h, "GET", "/", "V: y") }()
+		synctest.Wait()
+		if n := o.calls.Load(); n != 2 {
+			t.Fatalf("%d fetches: the other variant's request was to share the refresh", n)
+		}
+		time.Sleep(2 * time.Second)
+		do(h, "GET", "/", "V: x", "Cache-Control: no-cache")
+		synctest.Wait()
+		if n := o.calls.Load(); n != 3 {
+			t.Fatalf("%d fetches, want a third", n)
+		}
+		if a := do(h, "GET", "/", "V: x"); a.body != "fast" {
+			t.Errorf("the newer refresh brought %q", a.body)
+		}
+		close(more)
+		if a := <-other; a.status != 200 || a.body != "slow but whole" || a.err != nil {
+			t.Errorf("who was being sent the older one got %d %q, %v", a.status, a.body, a.err)
+		}
+	})
+}
