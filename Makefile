@@ -24,12 +24,18 @@ test: deps lint unit conformance
 
 # deps: real peers that the tests start by themselves. Installing must not start a service of the machine.
 deps:
-	@missing=; for p in nginx curl node npm; do command -v $$p >/dev/null 2>&1 || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
+	@missing=; for p in nginx curl; do command -v $$p >/dev/null 2>&1 || [ -x /usr/sbin/$$p ] || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			$$(echo "$$missing" | sed 's/nginx/nginx-light/; s/node/nodejs/') >/dev/null; \
+			$$(echo "$$missing" | sed 's/nginx/nginx-light/') >/dev/null; \
 	fi
+	@# One after the other: a nodejs from elsewhere brings its npm, and conflicts with Debian's.
+	@for p in node npm; do command -v $$p >/dev/null 2>&1 || { \
+		echo "installing $$p"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$$(echo $$p | sed 's/^node$$/nodejs/') >/dev/null; \
+	} || exit 1; done
 	@command -v gcc >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; }
 	@for m in $(MODULES); do (cd $$m && $(GO) mod download) || exit 1; done
 
