@@ -31,6 +31,7 @@ func (p *proxy) restore() {
 	if path == "" {
 		return
 	}
+	sweep(path)
 	began := time.Now()
 	n, err := p.readSnapshot(path)
 	switch {
@@ -109,8 +110,9 @@ func (p *proxy) writeSnapshot(ctx context.Context, path string) (part string, er
 
 const (
 	partInfix = ".part-"
-	// abandoned is when nobody writes to a part any more: drains are shorter.
-	abandoned = 24 * time.Hour
+	// abandoned is for how long a part was not written to that nobody writes any
+	// more: a process that is ending writes without a pause.
+	abandoned = 10 * time.Minute
 )
 
 // sweep removes what processes that were killed while they wrote left behind.

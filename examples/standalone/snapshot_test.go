@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -145,5 +146,26 @@ func TestSnapshotNotWritten(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	if code := p.wait(t); code != exitFailed || !strings.Contains(p.stderr.String(), "-snapshot "+filepath.Join(dir, "pages")+" was not written") {
 		t.Errorf("exit code %d, want %d and a line that says so", code, exitFailed)
+	}
+}
+
+// What processes left that were killed while they wrote goes at the next start,
+// or they would fill the disk. What one may be writing just now stays.
+func TestSnapshotLeftovers(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pages")
+	left, current := file+partInfix+"1", file+partInfix+"2"
+	for _, name := range []string{left, current} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * abandoned)
+	if err := os.Chtimes(left, long, long); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "-backend", storing(t).URL, "-snapshot", file)
+	if names, err := filepath.Glob(file + "*"); err != nil || !slices.Equal(names, []string{current}) {
+		t.Errorf("there are %q, %v; want only %q", names, err, current)
 	}
 }
