@@ -15,7 +15,8 @@ import (
 type attempt struct {
 	b      *Backend
 	ep     *endpoint
-	number int // from 1
+	limits *Timeouts // 0 is no limit
+	number int       // from 1
 
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -41,8 +42,8 @@ type attempt struct {
 
 // start begins an attempt under the request's context. left is what remains of
 // the budget until the final headers.
-func (b *Backend) start(parent context.Context, ep *endpoint, number int, budget, left time.Duration) *attempt {
-	a := &attempt{b: b, ep: ep, number: number, expired: make(chan struct{})}
+func (b *Backend) start(parent context.Context, ep *endpoint, number int, limits *Timeouts, budget, left time.Duration) *attempt {
+	a := &attempt{b: b, ep: ep, limits: limits, number: number, expired: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(parent)
 	a.at.start = time.Now()
 	a.watch.begin(a.at.start, a.limit, a.timedOut)
@@ -53,7 +54,7 @@ func (b *Backend) start(parent context.Context, ep *endpoint, number int, budget
 
 // limit is how long a phase that begins now may last; 0 is no limit.
 func (a *attempt) limit(p phase) time.Duration {
-	cfg := &a.b.cfg
+	cfg := a.limits
 	switch p {
 	case phaseResolve:
 		return cfg.Connect
@@ -87,7 +88,7 @@ func (a *attempt) limit(p phase) time.Duration {
 // timedOut is where the timer fires.
 func (a *attempt) timedOut(e *timeoutError) {
 	if e.phase == phaseConnect {
-		e.limit = a.b.cfg.Connect
+		e.limit = a.limits.Connect
 	}
 	a.fault.Store(e)
 	a.cancel(e)

@@ -17,17 +17,13 @@ import (
 // Backend is one named service with one or more endpoints. It is an
 // http.Handler and safe for concurrent use.
 type Backend struct {
-	cfg         Config
-	id          string // in Via and CDN-Loop
-	began       time.Time
-	endpoints   []*endpoint
-	remote      bool // an endpoint is outside of this process
-	prefixed    bool // an endpoint has a path
-	multiplexed bool // an endpoint may speak HTTP/2
-	turn        atomic.Uint64
-	dialer      dialer
-	http2       *http.Transport
-	tunnels     tunnels
+	state   atomic.Pointer[state]
+	id      string // in Via and CDN-Loop
+	began   time.Time
+	turn    atomic.Uint64
+	dialer  dialer
+	http2   *http.Transport
+	tunnels tunnels
 
 	ctx      context.Context // of the checks; ends with the backend
 	stop     context.CancelFunc
@@ -44,21 +40,18 @@ func New(cfg Config) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{
-		cfg: cfg, began: time.Now(), dialer: newDialer(), http2: newTransport(cfg),
+		began: time.Now(), dialer: newDialer(), http2: newTransport(cfg),
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
 	b.calls.init()
 	b.ctx, b.stop = context.WithCancel(context.Background())
+	endpoints := make([]*endpoint, 0, len(targets))
 	for i, t := range targets {
-		b.endpoints = append(b.endpoints, b.newEndpoint(cfg.Endpoints[i], t))
-		if t.url != nil {
-			b.remote = true
-			b.prefixed = b.prefixed || strings.Trim(t.url.Path, "/") != ""
-			b.multiplexed = b.multiplexed || t.h2c || t.url.Scheme == "https"
-		}
+		endpoints = append(endpoints, b.newEndpoint(cfg, cfg.Endpoints[i], t))
 	}
+	b.state.Store(b.newState(cfg, endpoints))
 	if cfg.Health.Path != "" {
-		for _, ep := range b.endpoints {
+		for _, ep := range endpoints {
 			b.checks.Add(1)
 			go b.watchHealth(ep)
 		}
@@ -72,7 +65,7 @@ func New(cfg Config) (*Backend, error) {
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := b.newCall(w, r)
 	if !b.calls.enter(c) {
-		b.refuse(c, &failure.Error{Cause: failure.Draining, Backend: b.cfg.Name}) //nolint:contextcheck // the call has the request
+		b.refuse(c, &failure.Error{Cause: failure.Draining, Backend: c.cfg().Name}) //nolint:contextcheck // the call has the request
 		return
 	}
 	defer b.calls.leave(c)
@@ -82,8 +75,8 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "405 Method Not Allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	if b.remote {
-		if e := b.unfit(r); e != nil {
+	if c.state.remote {
+		if e := c.state.unfit(r); e != nil {
 			b.refuse(c, e) //nolint:contextcheck // the call has the request
 			return
 		}
@@ -139,10 +132,10 @@ var errWriterPanicked = errors.New("backend: the response writer panicked")
 
 // inProcess answers an upgrade by a handler, if the balance has one.
 func (c *call) inProcess() bool {
-	if c.b.endpoints[0].handler == nil && len(c.b.endpoints) == 1 {
+	if c.state.endpoints[0].handler == nil && len(c.state.endpoints) == 1 {
 		return false
 	}
-	ep, gate, refused := c.b.choose(nil, false)
+	ep, gate, refused := c.state.choose(nil, false)
 	switch {
 	case refused != nil:
 		c.b.refuse(c, refused)
@@ -164,33 +157,32 @@ func (c *call) refused(e *failure.Error) {
 	if c.upload.begun() && !c.upload.finished() && c.r.ProtoMajor == 1 {
 		c.w.Header()["Connection"] = closing
 	}
-	c.b.fail(c.w, c.r, e)
+	c.fail(e)
 }
 
 // refuse ends a request without an attempt.
 func (b *Backend) refuse(c *call, e *failure.Error) {
 	b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: e})
-	b.fail(c.w, c.r, e)
+	c.fail(e)
 }
 
-func (b *Backend) fail(w http.ResponseWriter, r *http.Request, e *failure.Error) {
-	failure.Serve(w, r, e, b.cfg.ErrorHandler)
-}
+func (c *call) fail(e *failure.Error) { failure.Serve(c.w, c.r, e, c.cfg().ErrorHandler) }
 
 func recovered(v any) *failure.Error { return failure.Recovered(v, debug.Stack()) }
 
 func (b *Backend) observe(ctx context.Context, ev Event) {
-	if b.cfg.Observe != nil {
-		ev.Backend = b.cfg.Name
-		b.cfg.Observe(ctx, ev)
+	if cfg := &b.now().cfg; cfg.Observe != nil {
+		ev.Backend = cfg.Name
+		cfg.Observe(ctx, ev)
 	}
 }
 
 // Endpoints is the state of all endpoints at this moment, as configured in
 // order.
 func (b *Backend) Endpoints() []EndpointStatus {
-	all := make([]EndpointStatus, len(b.endpoints))
-	for i, ep := range b.endpoints {
+	endpoints := b.now().endpoints
+	all := make([]EndpointStatus, len(endpoints))
+	for i, ep := range endpoints {
 		all[i] = ep.status(b)
 	}
 	return all
@@ -201,7 +193,7 @@ func (b *Backend) Available() bool {
 	if b.calls.closing() {
 		return false
 	}
-	for _, ep := range b.endpoints {
+	for _, ep := range b.now().endpoints {
 		if ep.up() {
 			return true
 		}
@@ -220,7 +212,7 @@ func (b *Backend) Shutdown(ctx context.Context) error {
 	b.calls.close()
 	b.stop()
 	b.tunnels.close()
-	for _, ep := range b.endpoints {
+	for _, ep := range b.now().endpoints {
 		if ep.pool != nil {
 			ep.pool.close()
 		}
@@ -237,6 +229,6 @@ func (b *Backend) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	b.calls.cut(&failure.Error{Cause: failure.Draining, Backend: b.cfg.Name, Err: errShutdown})
+	b.calls.cut(&failure.Error{Cause: failure.Draining, Backend: b.now().cfg.Name, Err: errShutdown})
 	return ctx.Err()
 }

@@ -22,19 +22,19 @@ type refusal struct {
 // other demands one that is not among them.
 //
 // The error is why there is none.
-func (b *Backend) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failure.Error) {
-	n := len(b.endpoints)
+func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failure.Error) {
+	n := len(s.endpoints)
 	start := 0
 	if n > 1 {
-		start = int(b.turn.Add(1) % uint64(n))
+		start = int(s.b.turn.Add(1) % uint64(n))
 	}
 	var refused []refusal
 	// The better candidates come first: rank 0 is fresh, 1 held down, 2 tried
 	// before, 3 both.
 	for rank := range 4 {
 		for i := range n {
-			ep := b.endpoints[(start+i)%n]
-			if r := b.rank(ep, tried); r != rank || other && r >= 2 {
+			ep := s.endpoints[(start+i)%n]
+			if r := s.rank(ep, tried); r != rank || other && r >= 2 {
 				continue
 			}
 			if !ep.up() {
@@ -44,15 +44,15 @@ func (b *Backend) choose(tried []*endpoint, other bool) (*endpoint, *pass, *fail
 			if err == nil {
 				return ep, done, nil
 			}
-			refused = append(refused, refusal{ep, b.named(ep, err)})
+			refused = append(refused, refusal{ep, s.named(ep, err)})
 		}
 	}
-	return nil, nil, b.none(refused)
+	return nil, nil, s.none(refused)
 }
 
-func (b *Backend) rank(ep *endpoint, tried []*endpoint) int {
+func (s *state) rank(ep *endpoint, tried []*endpoint) int {
 	rank := 0
-	if ep.held(b) {
+	if ep.held(s.b) {
 		rank = 1
 	}
 	if slices.Contains(tried, ep) {
@@ -61,21 +61,21 @@ func (b *Backend) rank(ep *endpoint, tried []*endpoint) int {
 	return rank
 }
 
-func (b *Backend) named(ep *endpoint, e *failure.Error) *failure.Error {
+func (s *state) named(ep *endpoint, e *failure.Error) *failure.Error {
 	c := *e
-	c.Backend, c.Endpoint = b.cfg.Name, ep.name
+	c.Backend, c.Endpoint = s.cfg.Name, ep.name
 	return &c
 }
 
 // none explains that no endpoint may be used: each one's reason, and the
 // earliest time at which one may be again. The reason of a lone endpoint is the
 // failure itself.
-func (b *Backend) none(refused []refusal) *failure.Error {
-	why := make([]string, 0, len(b.endpoints))
+func (s *state) none(refused []refusal) *failure.Error {
+	why := make([]string, 0, len(s.endpoints))
 	errs := make([]error, 0, len(refused))
-	for _, ep := range b.endpoints {
-		e := b.reason(ep, refused)
-		if len(b.endpoints) == 1 {
+	for _, ep := range s.endpoints {
+		e := s.reason(ep, refused)
+		if len(s.endpoints) == 1 {
 			return e
 		}
 		text := e.Cause.String()
@@ -86,8 +86,8 @@ func (b *Backend) none(refused []refusal) *failure.Error {
 		errs = append(errs, e)
 	}
 	return &failure.Error{
-		Cause: failure.NoEndpoint, Backend: b.cfg.Name, RetryAfter: soonest(refused), Err: errors.Join(errs...),
-		Detail: fmt.Sprintf("0 of %d endpoints may be used: %s", len(b.endpoints), strings.Join(why, "; ")),
+		Cause: failure.NoEndpoint, Backend: s.cfg.Name, RetryAfter: soonest(refused), Err: errors.Join(errs...),
+		Detail: fmt.Sprintf("0 of %d endpoints may be used: %s", len(s.endpoints), strings.Join(why, "; ")),
 	}
 }
 
@@ -102,18 +102,18 @@ func soonest(refused []refusal) time.Duration {
 	return first
 }
 
-func (b *Backend) reason(ep *endpoint, refused []refusal) *failure.Error {
+func (s *state) reason(ep *endpoint, refused []refusal) *failure.Error {
 	for _, r := range refused {
 		if r.ep == ep {
 			return r.err
 		}
 	}
-	s := ep.status(b)
-	if s.Healthy {
-		return &failure.Error{Cause: failure.HeldDown, Backend: b.cfg.Name, Endpoint: ep.name, Detail: "tried already"}
+	is := ep.status(s.b)
+	if is.Healthy {
+		return &failure.Error{Cause: failure.HeldDown, Backend: s.cfg.Name, Endpoint: ep.name, Detail: "tried already"}
 	}
 	return &failure.Error{
-		Cause: failure.EndpointDown, Backend: b.cfg.Name, Endpoint: ep.name,
-		Detail: fmt.Sprintf("since %s: %s", s.Since.UTC().Format(time.RFC3339), s.Detail),
+		Cause: failure.EndpointDown, Backend: s.cfg.Name, Endpoint: ep.name,
+		Detail: fmt.Sprintf("since %s: %s", is.Since.UTC().Format(time.RFC3339), is.Detail),
 	}
 }

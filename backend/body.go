@@ -213,7 +213,7 @@ func (c *call) pass(p []byte) *failure.Error {
 	}
 	e := failure.New(failure.ClientGone, err)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		e.Detail = "took nothing within " + c.b.cfg.ClientWrite.String()
+		e.Detail = "took nothing within " + c.limits.ClientWrite.String()
 	}
 	return e
 }

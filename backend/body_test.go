@@ -137,7 +137,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 	get(t, client, srv.URL)
 	<-sent
 	await(t, "the bytes arrived", func() bool {
-		p := b.endpoints[0].pool
+		p := b.now().endpoints[0].pool
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return len(p.idle) == 1 && !alive(p.idle[0].raw)

@@ -16,10 +16,12 @@ import (
 // call is one request on its way through the backend: its attempts, one after
 // the other, and its answer.
 type call struct {
-	b  *Backend
-	w  http.ResponseWriter
-	r  *http.Request
-	rc *http.ResponseController
+	b      *Backend
+	state  *state // when the request came in
+	limits *Timeouts
+	w      http.ResponseWriter
+	r      *http.Request
+	rc     *http.ResponseController
 
 	began   time.Time
 	upload  *upload // nil: no body
@@ -52,22 +54,25 @@ type call struct {
 }
 
 func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
-	c := &call{b: b, w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
+	s := b.now()
+	c := &call{b: b, state: s, limits: &s.limits, w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
 	c.upgrade = upgradeOf(r)
 	c.te = hasToken(r.Header["Te"], "trailers")
 	if hasBody(r) {
 		c.length = r.ContentLength
 		c.expect = hasToken(r.Header["Expect"], "100-continue")
 		c.trailer = trailerNames(r.Trailer)
-		limit := b.cfg.ReplayBody
-		if !idempotent(r.Method) && !b.multiplexed {
+		limit := s.cfg.ReplayBody
+		if !idempotent(r.Method) && !s.multiplexed {
 			limit = 0 // never repeated once a byte of it was sent
 		}
 		c.upload = newUpload(r.Body, r.ContentLength, limit)
 	}
-	c.clientEnd.init(c.rc, r, b.cfg.ClientWrite)
+	c.clientEnd.init(c.rc, r, c.limits.ClientWrite)
 	return c
 }
+
+func (c *call) cfg() *Config { return &c.state.cfg }
 
 // run makes attempts until one is answered or no other may follow. It returns
 // the attempt with its response, from which first bytes may have been read, or
@@ -118,15 +123,15 @@ func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
 		c.picked = nil
 		return ep, c.pickedGate, nil
 	}
-	return c.b.choose(c.tried, other)
+	return c.state.choose(c.tried, other)
 }
 
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.attempts++
 	c.tried = append(c.tried, ep)
-	budget := c.b.cfg.UntilHeaders
+	budget := c.limits.UntilHeaders
 	left := max(budget-time.Since(c.began)+c.uploaded, time.Millisecond)
-	a := c.b.start(c.r.Context(), ep, c.attempts, budget, left)
+	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, budget, left)
 	a.gate, a.upload = gate, c.upload
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,7 +268,7 @@ func (a *attempt) explain(err error) *failure.Error {
 
 // complete adds what the call knows to a failure of its attempt.
 func (c *call) complete(a *attempt, e *failure.Error) *failure.Error {
-	e.Backend, e.Endpoint = c.b.cfg.Name, a.ep.name
+	e.Backend, e.Endpoint = c.cfg().Name, a.ep.name
 	e.Attempts = c.attempts
 	e.RequestWritten = a.written.Load()
 	e.Phases = a.at.timings(a.stage, time.Now())
@@ -280,9 +285,7 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	phases := a.at.timings(a.stage, time.Now())
 	c.phases.Add(phases)
 	c.uploaded += a.watch.stood()
-	if e != nil {
-		a.ep.hold(c.b, e.Cause)
-	}
+	a.ep.settled(c.b, e)
 	a.finish(e)
 	ev := Event{
 		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,
@@ -297,8 +300,8 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 // cause would permit one.
 func (c *call) again(e *failure.Error) (ok bool, why string) {
 	f := retryFacts{
-		method: c.r.Method, attempts: c.attempts, limit: c.b.cfg.Retries, replayable: c.upload.replayable(),
-		begun: c.status != 0, once: c.once[:c.nOnce], others: c.b.untried(c.tried),
+		method: c.r.Method, attempts: c.attempts, limit: c.cfg().Retries, replayable: c.upload.replayable(),
+		begun: c.status != 0, once: c.once[:c.nOnce], others: c.state.untried(c.tried),
 	}
 	if ok, why = mayRetry(e, f); ok && !c.upload.claim() {
 		f.replayable = false
@@ -315,7 +318,7 @@ func (c *call) backoff(e *failure.Error) error {
 		c.once[c.nOnce] = e.Cause
 		c.nOnce++
 	}
-	if c.b.untried(c.tried) || retry.Fresh {
+	if c.state.untried(c.tried) || retry.Fresh {
 		return nil
 	}
 	d := backoffFor(c.attempts)

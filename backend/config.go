@@ -111,6 +111,14 @@ type Endpoint struct {
 	// Name appears in errors, metrics and logs; "" is host:port of URL, or
 	// "handler".
 	Name string
+	// Weight is the endpoint's share beside the others'; 0 is 1, negative is
+	// refused.
+	Weight int
+	// Backup endpoints are used only when no other may be.
+	Backup bool
+	// MaxInFlight limits the requests that the endpoint works on at once; 0 is
+	// no limit, negative is refused.
+	MaxInFlight int
 }
 
 // Health describes an active check: GET Path, answered with a status from 200
@@ -278,6 +286,10 @@ func resolved(cfg Config) (Config, []target, error) {
 // parseEndpoint checks one endpoint. The error continues "Endpoints[i]".
 func parseEndpoint(ep Endpoint) (target, error) {
 	switch {
+	case ep.Weight < 0:
+		return target{}, fmt.Errorf(".Weight is %d: must be positive, or 0 for 1", ep.Weight)
+	case ep.MaxInFlight < 0:
+		return target{}, fmt.Errorf(".MaxInFlight is %d: must be positive, or 0 for no limit", ep.MaxInFlight)
 	case ep.URL == "" && ep.Handler == nil:
 		return target{}, errors.New(" has neither URL nor Handler: exactly one is needed")
 	case ep.URL != "" && ep.Handler != nil:

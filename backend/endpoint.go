@@ -13,6 +13,7 @@ import (
 // endpoint is one place that answers, with what is known of it.
 type endpoint struct {
 	target
+	settings      atomic.Pointer[settings]
 	handler       http.Handler // nil: remote
 	tls, tlsHTTP1 *tls.Config  // for https
 	pool          *pool        // remote
@@ -29,24 +30,35 @@ type endpoint struct {
 // or after none could be made from here.
 const holdDown = 250 * time.Millisecond
 
-func (b *Backend) newEndpoint(cfg Endpoint, t target) *endpoint {
-	ep := &endpoint{target: t, handler: cfg.Handler, gate: b.cfg.Gate}
-	if b.cfg.NewGate != nil {
-		ep.gate = b.cfg.NewGate(t.name)
+// settings is what may change during the life of an endpoint. It is replaced,
+// never changed.
+type settings struct {
+	weight int // at least 1
+	backup bool
+	limit  int // of requests in flight; 0: none
+}
+
+func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
+	ep := &endpoint{target: t, handler: one.Handler, gate: cfg.Gate}
+	ep.settings.Store(&settings{weight: max(1, one.Weight), backup: one.Backup, limit: one.MaxInFlight})
+	if cfg.NewGate != nil {
+		ep.gate = cfg.NewGate(t.name)
 	}
 	if ep.handler == nil {
 		ep.pool = newPool(b, ep)
 		if t.url.Scheme == "https" {
-			ep.tls, ep.tlsHTTP1 = tlsConfigs(b.cfg.TLS, t.url.Hostname())
+			ep.tls, ep.tlsHTTP1 = tlsConfigs(cfg.TLS, t.url.Hostname())
 		}
 	}
 	ep.health = health{up: true, since: b.began}
 	return ep
 }
 
-// hold keeps the endpoint out of the first choice for a moment.
-func (ep *endpoint) hold(b *Backend, c failure.Cause) {
-	if c == failure.ConnectionRefused || c == failure.LocalLimit {
+// settled is told the outcome of every attempt of a request, nil for success,
+// before its gate is. It keeps an endpoint that refused a connection out of the
+// first choice for a moment.
+func (ep *endpoint) settled(b *Backend, e *failure.Error) {
+	if e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
 		ep.heldUntil.Store(int64(time.Since(b.began) + holdDown))
 	}
 }

@@ -97,22 +97,22 @@ func printable(s string) bool {
 }
 
 // forwardHeader is the header section for remote endpoints.
-func (b *Backend) forwardHeader(r *http.Request) http.Header {
+func (s *state) forwardHeader(r *http.Request) http.Header {
 	h := make(http.Header, len(r.Header)+6)
 	endToEnd(h, r.Header, true)
 	delete(h, "Content-Length")
 	delete(h, "Expect")
 	delete(h, "Host")
 	delete(h, "Proxy") // CGI origins read it as the HTTP_PROXY of their environment
-	b.forwardedFor(h, r)
+	s.forwardedFor(h, r)
 	version := "1.1 "
 	if r.ProtoMajor == 2 {
 		version = "2 "
 	} else if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		version = "1.0 "
 	}
-	h["Via"] = joined(h["Via"], version+b.id)
-	h["Cdn-Loop"] = joined(h["Cdn-Loop"], b.id)
+	h["Via"] = joined(h["Via"], version+s.b.id)
+	h["Cdn-Loop"] = joined(h["Cdn-Loop"], s.b.id)
 	return h
 }
 
@@ -126,7 +126,7 @@ func joined(have []string, one string) []string {
 
 // forwardedFor says whom the request came from. What a client that is not
 // trusted says about it is dropped.
-func (b *Backend) forwardedFor(h http.Header, r *http.Request) {
+func (s *state) forwardedFor(h http.Header, r *http.Request) {
 	client, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		client = ""
@@ -135,7 +135,7 @@ func (b *Backend) forwardedFor(h http.Header, r *http.Request) {
 	if r.TLS != nil {
 		proto = "https"
 	}
-	if b.cfg.TrustForwarded == nil || !b.cfg.TrustForwarded(r) {
+	if s.cfg.TrustForwarded == nil || !s.cfg.TrustForwarded(r) {
 		for name := range h {
 			if claimsClient(name) {
 				delete(h, name)
@@ -216,20 +216,20 @@ func (ep *endpoint) join(u *url.URL) *url.URL {
 
 // unfit names what keeps a request from being forwarded as it is; nil if
 // nothing does.
-func (b *Backend) unfit(r *http.Request) *failure.Error {
+func (s *state) unfit(r *http.Request) *failure.Error {
 	bad := func(why string) *failure.Error {
-		return &failure.Error{Cause: failure.ClientBodyError, Status: http.StatusBadRequest, Backend: b.cfg.Name, Detail: why}
+		return &failure.Error{Cause: failure.ClientBodyError, Status: http.StatusBadRequest, Backend: s.cfg.Name, Detail: why}
 	}
 	switch {
-	case b.looped(r):
-		return &failure.Error{Cause: failure.Loop, Backend: b.cfg.Name, Detail: "Via or CDN-Loop names " + b.id}
+	case s.b.looped(r):
+		return &failure.Error{Cause: failure.Loop, Backend: s.cfg.Name, Detail: "Via or CDN-Loop names " + s.b.id}
 	case !token(r.Method):
 		return bad("the method is no token")
 	case strings.ContainsFunc(r.Host, unsafe):
 		return bad("the Host has forbidden characters")
 	case strings.ContainsFunc(r.URL.RawQuery, unsafe):
 		return bad("the query has forbidden characters")
-	case b.prefixed && climbs(r.URL.Path):
+	case s.prefixed && climbs(r.URL.Path):
 		return bad("the path leaves the endpoint's")
 	}
 	return nil
@@ -262,11 +262,11 @@ func (c *call) request(ep *endpoint) *request {
 		return q
 	}
 	if c.header == nil {
-		c.header = c.b.forwardHeader(c.r)
+		c.header = c.state.forwardHeader(c.r)
 	}
 	u := ep.join(c.r.URL)
 	host := ep.url.Host
-	if c.b.cfg.PreserveHost && c.r.Host != "" {
+	if c.cfg().PreserveHost && c.r.Host != "" {
 		host = c.r.Host
 	}
 	q.http = &http.Request{

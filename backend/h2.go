@@ -67,7 +67,7 @@ func (b *Backend) newH2(ctx context.Context, conn net.Conn) (*h2conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &h2conn{cc: cc, wire: wire, once: b.cfg.IdleConn <= 0}
+	c := &h2conn{cc: cc, wire: wire, once: b.now().cfg.IdleConn <= 0}
 	c.since.Store(time.Now().UnixNano())
 	return c, nil
 }

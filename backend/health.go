@@ -55,14 +55,15 @@ func (b *Backend) watchHealth(ep *endpoint) {
 			return
 		}
 		b.recordHealth(ep, good, detail)
-		timer.Reset(b.cfg.Health.Interval)
+		timer.Reset(b.now().cfg.Health.Interval)
 	}
 }
 
 func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
+	cfg := &b.now().cfg.Health
 	ep.mu.Lock()
 	before := ep.health
-	ep.health = before.next(good, detail, time.Now(), b.cfg.Health.Rise, b.cfg.Health.Fall)
+	ep.health = before.next(good, detail, time.Now(), cfg.Rise, cfg.Fall)
 	after := ep.health
 	ep.mu.Unlock()
 	if after.up != before.up {
@@ -72,11 +73,13 @@ func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
 
 // check is one active check, on the way that requests take.
 func (b *Backend) check(ep *endpoint) (good bool, detail string, inner *inProcess) {
-	limit := b.cfg.Health.Timeout
-	a := b.start(b.ctx, ep, 1, 0, 0)
+	s := b.now()
+	cfg := &s.cfg.Health
+	limit := cfg.Timeout
+	a := b.start(b.ctx, ep, 1, &s.limits, 0, 0)
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
 	defer stop.Stop()
-	res, err := a.exchange(b.healthRequest(ep), func(*http.Response) {}) //nolint:bodyclose // the attempt owns it until finish
+	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose // the attempt owns it until finish
 	if err != nil {
 		e := a.explain(err)
 		a.finish(e)
@@ -86,9 +89,9 @@ func (b *Backend) check(ep *endpoint) (good bool, detail string, inner *inProces
 	e := a.drain()
 	a.finish(e)
 	if status < 200 || status >= 400 {
-		return false, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status)), a.inner
+		return false, fmt.Sprintf("GET %s: %d %s", cfg.Path, status, http.StatusText(status)), a.inner
 	}
-	return true, fmt.Sprintf("GET %s: %d %s", b.cfg.Health.Path, status, http.StatusText(status)), a.inner
+	return true, fmt.Sprintf("GET %s: %d %s", cfg.Path, status, http.StatusText(status)), a.inner
 }
 
 // drain reads what there is of a short body, so that the connection can be used
@@ -119,8 +122,8 @@ func describe(e *failure.Error) string {
 	return text
 }
 
-func (b *Backend) healthRequest(ep *endpoint) *request {
-	u, err := url.ParseRequestURI(b.cfg.Health.Path)
+func (h *Health) request(ep *endpoint) *request {
+	u, err := url.ParseRequestURI(h.Path)
 	if err != nil { // New has parsed it
 		u = &url.URL{Path: "/"}
 	}
@@ -129,7 +132,7 @@ func (b *Backend) healthRequest(ep *endpoint) *request {
 		Header: http.Header{"User-Agent": {"holdfast-health"}}, Body: http.NoBody, Host: ep.name,
 	}
 	if ep.handler != nil {
-		r.RequestURI, r.RemoteAddr = b.cfg.Health.Path, "127.0.0.1:0"
+		r.RequestURI, r.RemoteAddr = h.Path, "127.0.0.1:0"
 		return &request{origin: r, http: r, client: discardWriter{http.Header{}}}
 	}
 	r.URL = ep.join(u)

@@ -134,7 +134,7 @@ func (p *pool) pop(now time.Time, young bool) *h1conn {
 	}
 	c := p.idle[n-1]
 	age := now.Sub(c.idleSince)
-	if age >= p.b.cfg.IdleConn || young && age >= justUsed {
+	if age >= p.b.now().cfg.IdleConn || young && age >= justUsed {
 		return nil // the reaper has the old ones, others may have the rest
 	}
 	p.idle[n-1] = nil
@@ -146,7 +146,7 @@ func (p *pool) pop(now time.Time, young bool) *h1conn {
 func (p *pool) put(c *h1conn, now time.Time) {
 	c.idleSince = now
 	p.mu.Lock()
-	drop := p.closed || p.b.cfg.IdleConn <= 0
+	drop := p.closed || p.b.now().cfg.IdleConn <= 0
 	var oldest *h1conn
 	if !drop {
 		if len(p.idle) >= maxIdle {
@@ -178,7 +178,7 @@ func (p *pool) dial(a *attempt, w wish) error {
 		if !w.upgrade { // which leaves no choice
 			p.learn(http1)
 		}
-		a.conn = newH1(raw, conn, p.b.cfg.MaxHeaderBytes)
+		a.conn = newH1(raw, conn, p.b.now().cfg.MaxHeaderBytes)
 		return nil
 	}
 	c, err := p.b.newH2(a.ctx, conn)
@@ -208,15 +208,15 @@ func (p *pool) learn(proto protocol) {
 
 // reapLater requires that mu is held.
 func (p *pool) reapLater() {
-	if p.reaper == nil && p.b.cfg.IdleConn > 0 {
-		p.reaper = time.AfterFunc(p.b.cfg.IdleConn, p.reap)
+	if p.reaper == nil && p.b.now().cfg.IdleConn > 0 {
+		p.reaper = time.AfterFunc(p.b.now().cfg.IdleConn, p.reap)
 	}
 }
 
 // reap closes what has been idle for too long.
 func (p *pool) reap() {
 	now := time.Now()
-	limit := p.b.cfg.IdleConn
+	limit := p.b.now().cfg.IdleConn
 	p.mu.Lock()
 	n := 0
 	for n < len(p.idle) && now.Sub(p.idle[n].idleSince) >= limit {

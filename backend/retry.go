@@ -74,8 +74,8 @@ func backoffFor(attempts int) time.Duration {
 }
 
 // untried tells whether an endpoint is left that was not tried and is up.
-func (b *Backend) untried(tried []*endpoint) bool {
-	for _, ep := range b.endpoints {
+func (s *state) untried(tried []*endpoint) bool {
+	for _, ep := range s.endpoints {
 		if !slices.Contains(tried, ep) && ep.up() {
 			return true
 		}

@@ -109,7 +109,7 @@ func TestPostAvoidsOldConnections(t *testing.T) {
 	if n := server.count(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
-	p := b.endpoints[0].pool
+	p := b.now().endpoints[0].pool
 	await(t, "the connection is idle", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -125,7 +125,7 @@ func (c *call) tunnel(a *attempt, res *http.Response) *failure.Error {
 	// The server may have left deadlines of its own.
 	_ = client.SetDeadline(time.Time{})
 	_ = origin.SetDeadline(time.Time{})
-	t := &tunnel{client: client, origin: origin, idle: c.b.cfg.StreamIdle}
+	t := &tunnel{client: client, origin: origin, idle: c.limits.StreamIdle}
 	if !c.b.tunnels.add(t) {
 		client.Close()
 		return fail(errShutdown)
@@ -214,7 +214,7 @@ func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
 		v := recover()
 		if v != nil {
 			ev.Failure = recovered(v)
-			ev.Failure.Backend, ev.Failure.Endpoint, ev.Failure.Attempts = c.b.cfg.Name, ep.name, 1
+			ev.Failure.Backend, ev.Failure.Endpoint, ev.Failure.Attempts = c.cfg().Name, ep.name, 1
 		}
 		gate.done(ev.Failure)
 		ev.Phases[failure.PhaseBody] = time.Since(began)
