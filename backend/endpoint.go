@@ -19,6 +19,7 @@ type endpoint struct {
 	pool          *pool        // remote
 	gate          Gate         // nil: none
 
+	steering  atomic.Uint32 // a Steering
 	inFlight  atomic.Int64
 	heldUntil atomic.Int64 // in ns since the backend's start; 0: never held
 

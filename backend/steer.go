@@ -1,0 +1,68 @@
+package backend
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Steering is what an operator decided about an endpoint.
+type Steering uint8
+
+const (
+	// Automatic leaves the endpoint to its checks and the traffic.
+	Automatic Steering = iota
+	// ForceUp has the endpoint used whatever its checks and its ejection say.
+	ForceUp
+	// ForceDown gives the endpoint no request. Those in flight finish.
+	ForceDown
+	// Drain gives the endpoint no request but those that are bound to it by
+	// a sticky cookie. Those in flight finish.
+	Drain
+)
+
+var steeringNames = [...]string{"automatic", "force-up", "force-down", "drain"}
+
+// String is "automatic", "force-up", "force-down" or "drain".
+func (s Steering) String() string {
+	if int(s) < len(steeringNames) {
+		return steeringNames[s]
+	}
+	return fmt.Sprintf("steering(%d)", uint8(s))
+}
+
+// ParseSteering is the reverse of [Steering.String].
+func ParseSteering(name string) (Steering, error) {
+	for i, one := range steeringNames {
+		if name == one {
+			return Steering(i), nil
+		}
+	}
+	return 0, fmt.Errorf("backend: steering %q: must be one of %s", name, strings.Join(steeringNames[:], ", "))
+}
+
+// steered is what the operator decided. Of ForceDown and Drain no request is
+// given to the endpoint, panic or not.
+func (ep *endpoint) steered() Steering { return Steering(ep.steering.Load()) }
+
+// Steer sets what the operator decides about an endpoint, by its name as
+// [Backend.Endpoints] has it. The name of an [Endpoint] with several addresses
+// means all of them. It lasts until it is changed, also over Update for an
+// endpoint that stays. The error of an unknown name lists what there is.
+func (b *Backend) Steer(endpoint string, s Steering) error {
+	if int(s) >= len(steeringNames) {
+		return fmt.Errorf("backend: Steer: %v: must be one of %s", s, strings.Join(steeringNames[:], ", "))
+	}
+	found := false
+	var have []string
+	for _, ep := range b.now().endpoints {
+		have = append(have, ep.name)
+		if ep.name == endpoint {
+			ep.steering.Store(uint32(s))
+			found = true
+		}
+	}
+	if !found {
+		return fmt.Errorf("backend: Steer: no endpoint %q: there are %s", endpoint, strings.Join(have, ", "))
+	}
+	return nil
+}
