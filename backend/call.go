@@ -172,6 +172,7 @@ func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	}
 	if e == nil {
 		a.gate.answer()
+		a.ep.answered(c.b, a.at.headers)
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return &opening{res: res}, nil
@@ -282,10 +283,11 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	if a.finished {
 		return
 	}
-	phases := a.at.timings(a.stage, time.Now())
+	now := time.Now()
+	phases := a.at.timings(a.stage, now)
 	c.phases.Add(phases)
 	c.uploaded += a.watch.stood()
-	a.ep.settled(c.b, e)
+	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now})
 	a.finish(e)
 	ev := Event{
 		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,

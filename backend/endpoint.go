@@ -22,6 +22,7 @@ type endpoint struct {
 	steering  atomic.Uint32 // a Steering
 	inFlight  atomic.Int64
 	heldUntil atomic.Int64 // in ns since the backend's start; 0: never held
+	live      evidence
 
 	mu     sync.Mutex // guards what follows
 	health health
@@ -55,12 +56,20 @@ func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
 	return ep
 }
 
-// settled is told the outcome of every attempt of a request, nil for success,
-// before its gate is. It keeps an endpoint that refused a connection out of the
-// first choice for a moment.
-func (ep *endpoint) settled(b *Backend, e *failure.Error) {
-	if e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
-		ep.heldUntil.Store(int64(time.Since(b.began) + holdDown))
+// answered is told of every final header section that is no failure, when it
+// came.
+func (ep *endpoint) answered(b *Backend, headers time.Time) {
+	ep.live.answered(b.clock(headers))
+}
+
+// settled is told the outcome of every attempt of a request, before its gate is.
+// It keeps an endpoint that refused a connection out of the first choice for a
+// moment.
+func (ep *endpoint) settled(b *Backend, o *outcome) {
+	now := b.clock(o.ended)
+	ep.live.settled(o, now)
+	if e := o.failure; e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
+		ep.heldUntil.Store(now + int64(holdDown))
 	}
 }
 

@@ -204,7 +204,10 @@ func (s *tunnels) close() {
 // writer: only that one can be taken over. The handler runs on the goroutine of
 // the request, its panics pass, and no timer runs.
 func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
-	w := &upgradeWriter{hijacked: func() { gate.done(nil) }}
+	w := &upgradeWriter{hijacked: func() {
+		gate.done(nil)
+		ep.answered(c.b, time.Now())
+	}}
 	w.Init(c.w, nil)
 	began := time.Now()
 	ep.inFlight.Add(1)
@@ -216,6 +219,7 @@ func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
 			ev.Failure = recovered(v)
 			ev.Failure.Backend, ev.Failure.Endpoint, ev.Failure.Attempts = c.cfg().Name, ep.name, 1
 		}
+		ep.settled(c.b, &outcome{failure: ev.Failure, began: began, ended: time.Now()})
 		gate.done(ev.Failure)
 		ev.Phases[failure.PhaseBody] = time.Since(began)
 		c.b.observe(c.r.Context(), ev)
