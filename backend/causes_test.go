@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +42,11 @@ type fault struct {
 	detail   string // part of the detail or the error
 	written  bool
 	unsure   bool // whether it was written depends on who is faster
+	body     string
+	header   http.Header
+	broken   bool // the status went out: the response is cut off
+	arrived  int  // requests that the server read; 0: as many as attempts, negative: none
+	setup    func(t *testing.T, b *Backend)
 }
 
 func tlsOn(cfg *tls.Config, s script) script {
@@ -272,7 +279,7 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "upgrade over h2c", url: h2c, scripts: []script{silent}, upgrade: "websocket",
-			cause: failure.UpgradeFailed, status: 502, attempts: 1, verdict: failure.BackendFailure,
+			cause: failure.UpgradeFailed, status: 502, attempts: 1, verdict: failure.BackendFailure, arrived: -1,
 		},
 		{
 			name: "h2c to an HTTP/1 server", url: h2c, scripts: []script{func(c net.Conn, br *bufio.Reader) {
@@ -326,7 +333,7 @@ func failingDial(errno syscall.Errno) func(*dialer) {
 // TestCauses produces every cause that can arise on the wire and checks all
 // that follows from it.
 func TestCauses(t *testing.T) {
-	for _, f := range wireFaults(t) {
+	for _, f := range slices.Concat(wireFaults(t), http1Faults(t)) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			f.run(t)
@@ -350,6 +357,9 @@ func (f fault) run(t *testing.T) {
 	if f.dialer != nil {
 		f.dialer(&b.dialer)
 	}
+	if f.setup != nil {
+		f.setup(t, b)
+	}
 	var got *failure.Error
 	srv, client := front(t, tracked(b, func(e *failure.Error, r failure.Rung) {
 		if r == failure.Unmended {
@@ -363,10 +373,15 @@ func (f fault) run(t *testing.T) {
 	if f.method != "" {
 		method = f.method
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+"/page", nil)
+	var body io.Reader
+	if f.body != "" {
+		body = strings.NewReader(f.body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+"/page", body)
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.Copy(req.Header, f.header)
 	if f.upgrade != "" {
 		req.Header.Set("Connection", "Upgrade")
 		req.Header.Set("Upgrade", f.upgrade)
@@ -375,9 +390,12 @@ func (f fault) run(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v", method, err)
 	}
-	_, _ = io.Copy(io.Discard, res.Body)
+	_, readErr := io.Copy(io.Discard, res.Body)
 	res.Body.Close()
 	srv.Close() // the handler has returned
+	if (readErr != nil) != f.broken {
+		t.Errorf("reading the response: %v, want an error: %v", readErr, f.broken)
+	}
 
 	if got == nil {
 		t.Fatalf("status %d and nothing reported, want cause %v", res.StatusCode, f.cause)
@@ -392,9 +410,13 @@ func (f fault) run(t *testing.T) {
 	if token := f.cause.Row().ProxyError; token != "" {
 		want = "error=" + token + "; " + want
 	}
-	if ps := res.Header.Get("Proxy-Status"); !strings.HasPrefix(ps, "holdfast; ") || !strings.Contains(ps, want) {
+	if ps := res.Header.Get("Proxy-Status"); !f.broken && (!strings.HasPrefix(ps, "holdfast; ") || !strings.Contains(ps, want)) {
 		t.Errorf("Proxy-Status = %q, want one with %q", ps, want)
 	}
+	if f.broken && !got.Noted(failure.AfterHeaders) {
+		t.Errorf("notes = %v, want one that the response had begun", got.Notes)
+	}
+	f.checkArrivals(t, server, url)
 	if got.Attempts != f.attempts {
 		t.Errorf("attempts = %d, want %d", got.Attempts, f.attempts)
 	}
@@ -420,6 +442,31 @@ func (f fault) run(t *testing.T) {
 		}
 	}
 	gate.check(t, len(events))
+}
+
+// checkArrivals counts the attempts where they arrive: the requests that the
+// server heard or, where they were encrypted, its connections.
+func (f fault) checkArrivals(t *testing.T, server *faults, url string) {
+	t.Helper()
+	want := f.arrived
+	switch f.cause {
+	case failure.DNSNotFound, failure.DNSTimeout, failure.Unroutable, failure.LocalLimit, failure.ConnectionRefused, failure.ConnectTimeout:
+		want = -1
+	default:
+		if want == 0 {
+			want = f.attempts + warmth(f)
+		}
+	}
+	got, what := server.heard.count(), "requests"
+	if f.unsure && strings.HasPrefix(url, "h2c:") {
+		return // it may not be there yet
+	}
+	if strings.HasPrefix(url, "https:") {
+		got, what = server.count(), "connections"
+	}
+	if got != max(want, 0) {
+		t.Errorf("%d %s arrived, want %d", got, what, max(want, 0))
+	}
 }
 
 func warmth(f fault) int {

@@ -284,7 +284,7 @@ func exchanging(f facts) *failure.Error {
 			Cause: failure.HeadersTooLarge, Detail: f.head.sizes(), Err: f.readErr,
 			Params: []failure.Param{{Key: "header-section-size", Value: int(f.head.size)}},
 		}
-	case errors.Is(f.readErr, errTwoLengths) || errors.Is(f.readErr, errCoding):
+	case anyOf(f.readErr, errTwoLengths, errLength, errCoding, errObscured):
 		return failure.New(failure.BadFraming, f.readErr)
 	case errors.Is(f.readErr, errNotHTTP) && f.head.tlsRecord():
 		return &failure.Error{Cause: failure.TLSProtocol, Detail: "the port speaks TLS", Err: f.readErr}
@@ -345,7 +345,7 @@ func netError(err error) bool {
 
 // readingBody explains a body that broke.
 func readingBody(f facts) *failure.Error {
-	if f.head != nil && f.head.chunked && !closedConn(f.err) && !netError(f.err) {
+	if f.head != nil && f.head.chunked && !closedConn(f.err) && !netError(f.err) && !closedConn(f.readErr) {
 		// The connection is fine: it is the coding that is wrong.
 		return &failure.Error{
 			Cause: failure.BadChunking, Err: f.err,

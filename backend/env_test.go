@@ -62,6 +62,7 @@ type faults struct {
 	conns int
 	open  map[net.Conn]struct{}
 	wg    sync.WaitGroup
+	heard heard
 }
 
 func newFaults(t testing.TB, scripts ...script) *faults {
@@ -89,7 +90,7 @@ func newFaults(t testing.TB, scripts ...script) *faults {
 					f.mu.Unlock()
 					c.Close()
 				}()
-				s(c, bufio.NewReader(c))
+				s(c, bufio.NewReader(f.heard.reader(c)))
 			})
 		}
 	})

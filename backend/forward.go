@@ -70,6 +70,18 @@ func endToEnd(dst, h http.Header, request bool) {
 	}
 }
 
+// closeUp takes the spaces from before the colons (RFC 9112 section 5.1: a proxy
+// must, where it does not refuse the response).
+func closeUp(h http.Header) {
+	for name, values := range h {
+		if clean := strings.TrimRight(name, " \t"); clean != name {
+			delete(h, name)
+			clean = http.CanonicalHeaderKey(clean)
+			h[clean] = append(h[clean], values...)
+		}
+	}
+}
+
 // upgradeOf is the protocol that r asks for; "" is none. HTTP/2 has no upgrades
 // (RFC 9113 section 8.6), and a request with a body keeps its protocol here.
 func upgradeOf(r *http.Request) string {

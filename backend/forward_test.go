@@ -199,6 +199,17 @@ func TestResponseFields(t *testing.T) {
 	}
 }
 
+// Spaces before the colon go where they are harmless (RFC 9112 section 5.1).
+func TestSpaceBeforeColon(t *testing.T) {
+	server := newFaults(t, say("HTTP/1.1 200 OK\r\nX-Spaced  : a\r\nX-Spaced: b\r\nContent-Length: 5\r\n\r\nhello"))
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: server.url()}}})
+	srv, client := front(t, b)
+	_, h, _ := get(t, client, srv.URL)
+	if got := h["X-Spaced"]; len(got) != 2 {
+		t.Errorf("X-Spaced = %q, want both values", got)
+	}
+}
+
 // A field that an inner layer made must not end another one.
 func TestNoInjection(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -17,6 +17,7 @@ type frameScan struct {
 }
 
 const (
+	frameHeaders  = 0x1
 	frameSettings = 0x4
 	frameGoAway   = 0x7
 )
@@ -51,3 +52,5 @@ func (s *frameScan) feed(p []byte) {
 }
 
 func (s *frameScan) excerpt() string { return strconv.QuoteToASCII(string(s.first[:s.nFirst])) }
+
+const flagEndHeaders = 0x4

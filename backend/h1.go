@@ -106,6 +106,9 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 			}
 			return nil, err
 		}
+		if c.head.spaced {
+			closeUp(res.Header)
+		}
 		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
 			c.endOfHead()
 			return res, nil

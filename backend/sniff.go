@@ -39,6 +39,7 @@ type headScan struct {
 	chunked  bool
 	framed   bool // it has a Transfer-Encoding
 	conflict bool // it has both, or either where no body may be: the connection ends with the message
+	spaced   bool // a field has a space before its colon
 }
 
 // maxLine is how much of a line is looked at where it came in pieces. Names and
@@ -52,7 +53,9 @@ var (
 	errNotHTTP      = errors.New("not an HTTP/1 response")
 	errHeadTooLarge = errors.New("header section too large")
 	errTwoLengths   = errors.New("two different lengths")
+	errLength       = errors.New("a length that is no number")
 	errCoding       = errors.New("unknown transfer coding")
+	errObscured     = errors.New("a length or coding with a space before its colon or a folded value")
 	errInterim      = errors.New("too many informational responses")
 )
 
@@ -133,6 +136,9 @@ func (s *headScan) endLine(line []byte) error {
 		if s.nameSize += s.lineSize; s.nameSize > s.largestSize {
 			s.largest, s.largestSize = append(s.largest[:0], s.name...), s.nameSize
 		}
+		if framingField(s.name) {
+			return errObscured
+		}
 		return nil
 	}
 	name, value, ok := bytes.Cut(line, []byte{':'})
@@ -140,6 +146,11 @@ func (s *headScan) endLine(line []byte) error {
 		return nil // the parser refuses it
 	}
 	s.field(name)
+	if n := len(name); n > 0 && (name[n-1] == ' ' || name[n-1] == '\t') {
+		if s.spaced = true; framingField(bytes.TrimRight(name, " \t")) {
+			return errObscured
+		}
+	}
 	switch {
 	case len(name) == len("Content-Length") && strings.EqualFold(string(name), "Content-Length"):
 		return s.contentLength(string(bytes.TrimSpace(value)))
@@ -192,12 +203,36 @@ func (s *headScan) endSection() error {
 func (s *headScan) contentLength(v string) error {
 	for one := range strings.SplitSeq(v, ",") {
 		one = strings.TrimSpace(one)
-		if s.length != "" && one != s.length {
+		switch {
+		case s.length != "" && one != s.length:
 			return errTwoLengths
+		case !decimal(one):
+			return errLength
 		}
 		s.length = one
 	}
+	if strings.Contains(v, ",") {
+		return errLength // the same one several times: the parser refuses it
+	}
 	return nil
+}
+
+// decimal tells whether s is a length: digits alone (RFC 9110 section 8.6), and
+// not more than fit.
+func decimal(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	_, err := strconv.ParseInt(s, 10, 64)
+	return err == nil
+}
+
+// framingField tells whether a field says where the body ends.
+func framingField(name []byte) bool {
+	return len(name) == len("Content-Length") && strings.EqualFold(string(name), "Content-Length") ||
+		len(name) == len("Transfer-Encoding") && strings.EqualFold(string(name), "Transfer-Encoding")
 }
 
 // transferEncoding permits chunked, once and alone, and not before HTTP/1.1

@@ -36,7 +36,11 @@ func TestHeadScan(t *testing.T) {
 		{name: "folded field", in: "HTTP/1.1 200 OK\r\nFold: a\r\n " + strings.Repeat("x", 90) + "\r\nB: " + strings.Repeat("x", 50), limit: 120, err: errHeadTooLarge, status: 200, largest: "Fold"},
 		{name: "two lengths", in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 6\r\n\r\n", err: errTwoLengths, status: 200, largest: "Content-Length"},
 		{name: "two lengths in one", in: "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n", err: errTwoLengths, status: 200, largest: "Content-Length"},
-		{name: "one length twice", in: "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", done: true, status: 200, largest: "Content-Length"},
+		{name: "one length twice", in: "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", err: errLength, status: 200, largest: "Content-Length"}, // net/http refuses it
+		{name: "one length in two lines", in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", done: true, status: 200, largest: "Content-Length"},
+		{name: "signed length", in: "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", err: errLength, status: 200, largest: "Content-Length"},
+		{name: "space before the colon", in: "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n", err: errObscured, status: 200},
+		{name: "folded coding", in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n , gzip\r\n\r\n", err: errObscured, status: 200, largest: "Transfer-Encoding"},
 		{name: "coding", in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", err: errCoding, status: 200, largest: "Transfer-Encoding"},
 		{name: "coding twice", in: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", err: errCoding, status: 200, largest: "Transfer-Encoding"},
 		{name: "both", in: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: Chunked\r\n\r\n", done: true, status: 200, largest: "Transfer-Encoding", conflict: true},
