@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -237,6 +238,9 @@ func TestSlotsUnderRaces(t *testing.T) {
 					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 					}
 					admitted.Add(1)
+					for range 3 {
+						runtime.Gosched() // others come meanwhile
+					}
 					holders.Add(-1)
 					s.Release()
 				} else {
