@@ -222,6 +222,7 @@ func TestSlotsUnderRaces(t *testing.T) {
 			if i%16 == 0 {
 				s.Flush(flushed)
 			}
+			runtime.Gosched()
 		}
 	})
 	var admitted, refused atomic.Int64
