@@ -140,7 +140,7 @@ func (a *attempt) headersEnded() {
 func (a *attempt) exchange(out *request, interim func(*http.Response)) (*http.Response, error) {
 	var err error
 	switch {
-	case a.ep.handler != nil:
+	case a.ep.inProcess():
 		a.inner = newInProcess(a, out)
 		a.res, err = a.inner.roundTrip(interim)
 	default:

@@ -25,7 +25,9 @@ type Backend struct {
 	http2   *http.Transport
 	tunnels tunnels
 
-	ctx      context.Context // of the checks; ends with the backend
+	setMu sync.Mutex // guards the replacing of state, with what follows from it
+
+	ctx      context.Context // of the endpoints and their checks; ends with the backend
 	stop     context.CancelFunc
 	checks   sync.WaitGroup
 	handlers sync.WaitGroup // of in-process endpoints
@@ -34,13 +36,15 @@ type Backend struct {
 
 // New checks cfg and starts the active checks, if there are any. The error
 // joins everything that is wrong.
-func New(cfg Config) (*Backend, error) {
+func New(cfg Config) (*Backend, error) { return newWith(cfg, newDialer()) }
+
+func newWith(cfg Config, d dialer) (*Backend, error) {
 	cfg, targets, err := resolved(cfg)
 	if err != nil {
 		return nil, err
 	}
 	b := &Backend{
-		began: time.Now(), dialer: newDialer(), http2: newTransport(cfg),
+		began: time.Now(), dialer: d, http2: newTransport(cfg),
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
 	b.calls.init()
@@ -52,8 +56,10 @@ func New(cfg Config) (*Backend, error) {
 	b.state.Store(b.newState(cfg, endpoints))
 	if cfg.Health.Path != "" {
 		for _, ep := range endpoints {
+			var ctx context.Context
+			ctx, ep.stopChecks = context.WithCancel(ep.ctx)
 			b.checks.Add(1)
-			go b.watchHealth(ep)
+			go b.watchHealth(ctx, ep)
 		}
 	}
 	return b, nil
@@ -132,14 +138,14 @@ var errWriterPanicked = errors.New("backend: the response writer panicked")
 
 // inProcess answers an upgrade by a handler, if the balance has one.
 func (c *call) inProcess() bool {
-	if c.state.endpoints[0].handler == nil && len(c.state.endpoints) == 1 {
+	if !c.state.endpoints[0].inProcess() && len(c.state.endpoints) == 1 {
 		return false
 	}
 	ep, gate, refused := c.state.choose(nil, false)
 	switch {
 	case refused != nil:
 		c.b.refuse(c, refused)
-	case ep.handler == nil:
+	case !ep.inProcess():
 		c.picked, c.pickedGate = ep, gate
 		return false
 	default:

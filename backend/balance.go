@@ -40,7 +40,7 @@ func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failur
 			if !ep.up() {
 				continue
 			}
-			done, err := permit(ep.gate)
+			done, err := permit(ep.asked())
 			if err == nil {
 				return ep, done, nil
 			}

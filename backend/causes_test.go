@@ -353,10 +353,11 @@ func (f fault) run(t *testing.T) {
 	cfg.Observe = seen.observe
 	gate := &countingGate{}
 	cfg.Gate = gate
-	b := newBackend(t, cfg)
+	d := newDialer()
 	if f.dialer != nil {
-		f.dialer(&b.dialer)
+		f.dialer(&d)
 	}
+	b := newBackendWith(t, cfg, d)
 	if f.setup != nil {
 		f.setup(t, b)
 	}

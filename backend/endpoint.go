@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"sync"
@@ -14,10 +15,13 @@ import (
 type endpoint struct {
 	target
 	settings      atomic.Pointer[settings]
-	handler       http.Handler // nil: remote
-	tls, tlsHTTP1 *tls.Config  // for https
-	pool          *pool        // remote
-	gate          Gate         // nil: none
+	tls, tlsHTTP1 *tls.Config // for https
+	pool          *pool       // nil: in-process
+
+	ctx    context.Context // ends when the endpoint is removed, or the backend ends
+	retire context.CancelFunc
+
+	stopChecks context.CancelFunc // guarded by the backend's setMu; nil: none run
 
 	steering  atomic.Uint32 // a Steering
 	inFlight  atomic.Int64
@@ -38,15 +42,17 @@ type settings struct {
 	weight int // at least 1
 	backup bool
 	limit  int // of requests in flight; 0: none
+
+	handler http.Handler // nil: remote
+	gate    Gate         // nil: none
+	ownGate bool         // made by NewGate
 }
 
 func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
-	ep := &endpoint{target: t, handler: one.Handler, gate: cfg.Gate}
-	ep.settings.Store(&settings{weight: max(1, one.Weight), backup: one.Backup, limit: one.MaxInFlight})
-	if cfg.NewGate != nil {
-		ep.gate = cfg.NewGate(t.name)
-	}
-	if ep.handler == nil {
+	ep := &endpoint{target: t}
+	ep.ctx, ep.retire = context.WithCancel(b.ctx)
+	ep.settings.Store(settingsOf(cfg, one, t.name, nil))
+	if one.Handler == nil {
 		ep.pool = newPool(b, ep)
 		if t.url.Scheme == "https" {
 			ep.tls, ep.tlsHTTP1 = tlsConfigs(cfg.TLS, t.url.Hostname())
@@ -55,6 +61,29 @@ func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
 	ep.health = health{up: true, since: b.began}
 	return ep
 }
+
+// settingsOf are the settings of an endpoint by cfg; before are those that it
+// has, nil for a new one. A gate of its own is made once.
+func settingsOf(cfg Config, one Endpoint, name string, before *settings) *settings {
+	s := &settings{
+		weight: max(1, one.Weight), backup: one.Backup, limit: one.MaxInFlight,
+		handler: one.Handler, gate: cfg.Gate,
+	}
+	switch {
+	case cfg.NewGate == nil:
+	case before != nil && before.ownGate:
+		s.gate, s.ownGate = before.gate, true
+	default:
+		s.gate, s.ownGate = cfg.NewGate(name), true
+	}
+	return s
+}
+
+// inProcess tells whether a handler answers.
+func (ep *endpoint) inProcess() bool { return ep.pool == nil }
+
+// asked is the gate to ask; nil: none.
+func (ep *endpoint) asked() Gate { return ep.settings.Load().gate }
 
 // answered is told of every final header section that is no failure, when it
 // came.

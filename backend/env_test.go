@@ -18,7 +18,13 @@ import (
 // newBackend makes a backend that ends with the test.
 func newBackend(t testing.TB, cfg Config) *Backend {
 	t.Helper()
-	b, err := New(cfg)
+	return newBackendWith(t, cfg, newDialer())
+}
+
+// newBackendWith is newBackend with funcs of package net replaced.
+func newBackendWith(t testing.TB, cfg Config, d dialer) *Backend {
+	t.Helper()
+	b, err := newWith(cfg, d)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

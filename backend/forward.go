@@ -269,7 +269,7 @@ func (c *call) request(ep *endpoint) *request {
 	if c.upload != nil {
 		q.body = c.upload.reader()
 	}
-	if ep.handler != nil {
+	if ep.inProcess() {
 		q.origin, q.http, q.client = c.r, c.r, c.w
 		return q
 	}

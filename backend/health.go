@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -35,23 +36,24 @@ func (h health) next(good bool, detail string, now time.Time, rise, fall int) he
 	return h
 }
 
-// watchHealth checks one endpoint until the backend ends.
-func (b *Backend) watchHealth(ep *endpoint) {
+// watchHealth checks one endpoint until ctx ends: with the backend, with the
+// endpoint, or since other checks begin.
+func (b *Backend) watchHealth(ctx context.Context, ep *endpoint) {
 	defer b.checks.Done()
 	var last *inProcess // of a handler
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case <-b.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
 		good, detail := false, "the handler of an earlier check has not returned"
 		if last == nil || last.returned() {
-			good, detail, last = b.check(ep)
+			good, detail, last = b.check(ctx, ep)
 		}
-		if b.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
 		b.recordHealth(ep, good, detail)
@@ -72,11 +74,11 @@ func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
 }
 
 // check is one active check, on the way that requests take.
-func (b *Backend) check(ep *endpoint) (good bool, detail string, inner *inProcess) {
+func (b *Backend) check(ctx context.Context, ep *endpoint) (good bool, detail string, inner *inProcess) {
 	s := b.now()
 	cfg := &s.cfg.Health
 	limit := cfg.Timeout
-	a := b.start(b.ctx, ep, 1, &s.limits, 0, 0)
+	a := b.start(ctx, ep, 1, &s.limits, 0, 0)
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
 	defer stop.Stop()
 	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose // the attempt owns it until finish
@@ -131,7 +133,7 @@ func (h *Health) request(ep *endpoint) *request {
 		Method: http.MethodGet, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"User-Agent": {"holdfast-health"}}, Body: http.NoBody, Host: ep.name,
 	}
-	if ep.handler != nil {
+	if ep.inProcess() {
 		r.RequestURI, r.RemoteAddr = h.Path, "127.0.0.1:0"
 		return &request{origin: r, http: r, client: discardWriter{http.Header{}}}
 	}

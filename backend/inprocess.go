@@ -273,7 +273,7 @@ func (x *inProcess) serve() {
 		close(x.done)
 		x.a.b.handlers.Done()
 	}()
-	x.a.ep.handler.ServeHTTP(w, x.req)
+	x.a.ep.settings.Load().handler.ServeHTTP(w, x.req)
 	w.end()
 	returned = true
 }

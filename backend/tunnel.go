@@ -227,7 +227,7 @@ func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
 			panic(v)
 		}
 	}()
-	ep.handler.ServeHTTP(w, c.r)
+	ep.settings.Load().handler.ServeHTTP(w, c.r)
 }
 
 // upgradeWriter tells when the connection was taken over.
