@@ -1,0 +1,147 @@
+package backend
+
+import (
+	"math/bits"
+	"sync"
+	"time"
+)
+
+// Latency is how long an endpoint took to answer: from the start of an attempt
+// to the end of the final header section, without the time in which the
+// request's body was under way. Attempts that failed, answers of 500 and above
+// among them, and active checks have no part in it. It covers the last 30 to
+// 40 seconds; the quantiles are right within an eighth of their value. Without
+// any answer in that time everything is 0.
+type Latency struct {
+	Answers int           `json:"answers"`
+	Fastest time.Duration `json:"fastest_ns"`
+	P50     time.Duration `json:"p50_ns"`
+	P90     time.Duration `json:"p90_ns"`
+	P95     time.Duration `json:"p95_ns"`
+	P99     time.Duration `json:"p99_ns"`
+}
+
+const (
+	latencySlices   = 4
+	latencySpan     = 10 * time.Second // of one slice
+	latencySub      = 8                // buckets of one octave
+	latencyOctaves  = 25               // above 8 µs: up to 2^28 µs, more than four minutes
+	latencyBuckets  = latencySub * (latencyOctaves + 1)
+	latencyGreatest = 1<<28 - 1 // in µs; what takes longer counts as this
+)
+
+// latencies is a histogram over a rolling window. Times are since the start of
+// the backend, and are expected to rise.
+type latencies struct {
+	mu     sync.Mutex // guards what follows
+	slices [latencySlices]latencySlice
+}
+
+type latencySlice struct {
+	epoch   int64 // from 1; 0: never used
+	count   uint32
+	fastest uint32 // in µs
+	buckets [latencyBuckets]uint32
+}
+
+// record adds one answer.
+func (l *latencies) record(now, d time.Duration) {
+	us := uint32(min(max(d, 0)/time.Microsecond, latencyGreatest))
+	epoch := int64(now/latencySpan) + 1
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &l.slices[epoch%latencySlices]
+	if s.epoch > epoch {
+		return // somebody was held up for a whole window
+	}
+	if s.epoch != epoch {
+		*s = latencySlice{epoch: epoch, fastest: us}
+	}
+	s.count++
+	s.fastest = min(s.fastest, us)
+	s.buckets[latencyBucket(us)]++
+}
+
+// summary is what was recorded in the window that ends now.
+func (l *latencies) summary(now time.Duration) Latency {
+	var all latencySlice
+	epoch := int64(now/latencySpan) + 1
+	l.mu.Lock()
+	for i := range l.slices {
+		s := &l.slices[i]
+		if s.epoch == 0 || s.epoch <= epoch-latencySlices {
+			continue
+		}
+		if all.count == 0 || s.fastest < all.fastest {
+			all.fastest = s.fastest
+		}
+		all.count += s.count
+		for j, n := range s.buckets {
+			all.buckets[j] += n
+		}
+	}
+	l.mu.Unlock()
+	if all.count == 0 {
+		return Latency{}
+	}
+	return Latency{
+		Answers: int(all.count),
+		Fastest: time.Duration(all.fastest) * time.Microsecond,
+		P50:     all.quantile(0.50), P90: all.quantile(0.90), P95: all.quantile(0.95), P99: all.quantile(0.99),
+	}
+}
+
+// fastest is the shortest time that an answer took within the window; 0 where
+// there was none.
+func (l *latencies) fastest(now time.Duration) time.Duration {
+	epoch := int64(now/latencySpan) + 1
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	least, any := uint32(0), false
+	for i := range l.slices {
+		s := &l.slices[i]
+		if s.epoch != 0 && s.epoch > epoch-latencySlices && (!any || s.fastest < least) {
+			least, any = s.fastest, true
+		}
+	}
+	return time.Duration(least) * time.Microsecond
+}
+
+// quantile is the time within which the share q of the answers came, with an
+// even spread assumed within a bucket.
+func (s *latencySlice) quantile(q float64) time.Duration {
+	rank := q * float64(s.count)
+	below := 0.0
+	for i, n := range s.buckets {
+		if n == 0 {
+			continue
+		}
+		if below+float64(n) >= rank {
+			low, width := latencyBounds(i)
+			part := (rank - below) / float64(n)
+			us := float64(low) + part*float64(width)
+			return max(time.Duration(us*float64(time.Microsecond)), time.Duration(s.fastest)*time.Microsecond)
+		}
+		below += float64(n)
+	}
+	return latencyGreatest * time.Microsecond
+}
+
+// latencyBucket is where a time belongs: one bucket per µs below 8, eight per
+// octave above.
+func latencyBucket(us uint32) int {
+	if us < latencySub {
+		return int(us)
+	}
+	exp := bits.Len32(us) - 1
+	return (exp-2)*latencySub + int(us>>(exp-3))&(latencySub-1)
+}
+
+// latencyBounds is the least time in a bucket, and how many µs it spans.
+func latencyBounds(i int) (low, width uint32) {
+	if i < latencySub {
+		return uint32(i), 1
+	}
+	exp := i/latencySub + 2
+	return (latencySub + uint32(i%latencySub)) << (exp - 3), 1 << (exp - 3)
+}
