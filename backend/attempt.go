@@ -38,6 +38,7 @@ type attempt struct {
 	res      *http.Response
 	gate     *pass
 	finished bool
+	awaited  bool // counted among those that wait for an answer
 }
 
 // start begins an attempt under the request's context. left is what remains of

@@ -133,6 +133,7 @@ func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	left := max(budget-time.Since(c.began)+c.uploaded, time.Millisecond)
 	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, budget, left)
 	a.gate, a.upload = gate, c.upload
+	a.await()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = a
@@ -157,6 +158,7 @@ func (c *call) cut(cause error) {
 func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	res, err := a.exchange(c.request(a.ep), c.interim) //nolint:bodyclose // the attempt owns it until finish
 	c.clientEnd.inner = a.inner
+	a.arrived()
 	if err != nil {
 		return nil, c.complete(a, a.explain(err))
 	}
@@ -173,6 +175,7 @@ func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	if e == nil {
 		a.gate.answer()
 		a.ep.answered(c.b, a.at.headers)
+		a.measured()
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return &opening{res: res}, nil
@@ -286,8 +289,9 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	now := time.Now()
 	phases := a.at.timings(a.stage, now)
 	c.phases.Add(phases)
-	c.uploaded += a.watch.stood()
-	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now})
+	uploaded := a.watch.stood()
+	c.uploaded += uploaded
+	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now, uploaded: uploaded})
 	a.finish(e)
 	ev := Event{
 		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,

@@ -27,6 +27,8 @@ type endpoint struct {
 	inFlight  atomic.Int64
 	heldUntil atomic.Int64 // in ns since the backend's start; 0: never held
 	live      evidence
+	load      load
+	latency   latencies
 
 	mu     sync.Mutex // guards what follows
 	health health
@@ -97,6 +99,7 @@ func (ep *endpoint) answered(b *Backend, headers time.Time) {
 func (ep *endpoint) settled(b *Backend, o *outcome) {
 	now := b.clock(o.ended)
 	ep.live.settled(o, now)
+	ep.load.settled(o, time.Duration(now))
 	if e := o.failure; e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
 		ep.heldUntil.Store(now + int64(holdDown))
 	}

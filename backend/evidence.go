@@ -13,6 +13,8 @@ type outcome struct {
 	began   time.Time
 	headers time.Time // when the final header section was there; zero: it was not seen
 	ended   time.Time
+	// uploaded is the time in which the request's body was under way.
+	uploaded time.Duration
 }
 
 // verdict is what the endpoint's judges make of it.

@@ -145,3 +145,28 @@ func latencyBounds(i int) (low, width uint32) {
 	exp := i/latencySub + 2
 	return (latencySub + uint32(i%latencySub)) << (exp - 3), 1 << (exp - 3)
 }
+
+// await counts the attempt among those that wait for an answer, unless a client
+// has to send a body first: how long that takes says nothing.
+func (a *attempt) await() {
+	if a.upload == nil {
+		a.awaited = true
+		a.ep.load.begin(a.at.start.Sub(a.b.began))
+	}
+}
+
+// arrived ends the wait, whatever came.
+func (a *attempt) arrived() {
+	if a.awaited {
+		a.awaited = false
+		a.ep.load.leave(a.at.start.Sub(a.b.began))
+	}
+}
+
+// measured is reached with a final header section that is no failure.
+func (a *attempt) measured() {
+	now := a.at.headers.Sub(a.b.began)
+	took := a.at.headers.Sub(a.at.start) - a.watch.stood()
+	a.ep.load.measured(now, took)
+	a.ep.latency.record(now, took)
+}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // Balance is how the endpoint for an attempt is chosen among those that are
@@ -94,8 +96,8 @@ func (l *load) leave(start time.Duration) {
 	l.started -= start.Microseconds()
 }
 
-// answered notes a good answer that took d.
-func (l *load) answered(now, d time.Duration) {
+// measured notes a good answer that took d.
+func (l *load) measured(now, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rise(now, d)
@@ -114,6 +116,18 @@ func (l *load) failed(now, d time.Duration) {
 	was := decayed(l.failing, now-l.failAt)
 	l.failing = was + (1-was)*failureStep
 	l.failAt = now
+}
+
+// settled notes how an attempt ended, if it is a failure of the endpoint.
+func (l *load) settled(o *outcome, now time.Duration) {
+	if o.verdict() == failure.Neutral {
+		return
+	}
+	end := o.ended
+	if !o.headers.IsZero() {
+		end = o.headers
+	}
+	l.failed(now, end.Sub(o.began)-o.uploaded)
 }
 
 // rise requires that l.mu is held.
