@@ -67,9 +67,9 @@ $(SUITE): conformance/package-lock.json
 bench:
 	@for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...) || exit 1; done
 
-## load: what hits, misses and a herd cost through a real server beside a bare handler; it wants a quiet machine
+## load: what hits, misses and a herd cost beside a bare handler, and the backend beside httputil.ReverseProxy; it wants a quiet machine
 load:
-	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v ./cache
+	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v ./cache ./backend
 
 ## fuzz: every fuzz target for FUZZTIME
 fuzz:

@@ -21,7 +21,7 @@ func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
 func (s *sink) WriteHeader(int)             {}
 func (s *sink) Flush()                      {}
 
-func benchOrigin(b *testing.B, size int) string {
+func benchOrigin(b testing.TB, size int) string {
 	b.Helper()
 	body := bytes.Repeat([]byte("x"), size)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -32,7 +32,7 @@ func benchOrigin(b *testing.B, size int) string {
 }
 
 // tuned is what one would write without this package.
-func tuned(b *testing.B, origin string) http.Handler {
+func tuned(b testing.TB, origin string) http.Handler {
 	b.Helper()
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -58,7 +58,7 @@ type benchPool struct{}
 func (benchPool) Get() []byte  { return *copyBuffers.Get().(*[]byte) }
 func (benchPool) Put(p []byte) { copyBuffers.Put(&p) }
 
-func benchBackend(b *testing.B, ep Endpoint) http.Handler {
+func benchBackend(b testing.TB, ep Endpoint) http.Handler {
 	b.Helper()
 	o, err := New(Config{Endpoints: []Endpoint{ep}})
 	if err != nil {

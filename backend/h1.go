@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -92,6 +93,12 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 		a.awaitFirstByte()
 	case out.body == nil:
 		a.requestWritten()
+		// Whoever comes now is likelier than this Read to have something to do:
+		// the answer is not there yet. On an idle machine the yield also wakes
+		// another thread before the answer comes. Without it the answer may wake
+		// one that sleeps in the poller and leave this one to fall asleep, so that
+		// every exchange with an endpoint near by is passed between two threads.
+		runtime.Gosched()
 	default:
 		c.writer = newBodyWriter(a, out, c.conn)
 		go c.writer.run()
