@@ -27,13 +27,14 @@ type attempt struct {
 	stage   phase                        // how far it came; for the report
 	at      moments
 
-	conn    *h1conn // HTTP/1
-	h2      *h2conn // HTTP/2
-	inner   *inProcess
-	reused  bool
-	written atomic.Bool // the request was sent whole
-	sent    atomic.Bool // of HTTP/2: the header section was sent
-	stream  bool        // the body has no end in sight: StreamIdle rules
+	conn     *h1conn // HTTP/1
+	h2       *h2conn // HTTP/2
+	inner    *inProcess
+	reused   bool
+	written  atomic.Bool   // the request was sent whole
+	sent     atomic.Bool   // of HTTP/2: the header section was sent
+	streamID atomic.Uint32 // of HTTP/2; 0: not known yet
+	stream   bool          // the body has no end in sight: StreamIdle rules
 
 	res      *http.Response
 	gate     *pass

@@ -169,7 +169,8 @@ func (c *call) deliver(a *attempt, o *opening, e *failure.Error) *failure.Error 
 	c.commit(a, o.res, e)
 	n, err := o.n, o.err
 	for {
-		if n > 0 {
+		// The last of the announced bytes would make a broken body look whole.
+		if n > 0 && (err == nil || ended(err) || c.total+int64(n) != o.res.ContentLength) {
 			if fe := c.pass((*o.buf)[:n]); fe != nil {
 				return fe
 			}

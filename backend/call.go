@@ -259,10 +259,21 @@ func (a *attempt) explain(err error) *failure.Error {
 	}
 	if c := a.conn; c != nil {
 		f.head, f.readErr = &c.head, c.readErr
+		if c.writer != nil && closedConn(f.readErr) {
+			f.writeErr = c.writer.failed()
+		}
 	}
 	if c := a.h2; c != nil {
 		f.http2, f.sent = true, a.sent.Load()
 		f.goAway, f.broken = c.wire.goAway.Load(), c.wire.broken.Load()
+		f.writing = c.wire.writing.Load()
+		f.dead = c.cc.Err() != nil
+		if id := a.streamID.Load(); id != 0 {
+			f.tooLarge = c.wire.tooLarge.Load() == id
+		}
+		if s, ok := errors.AsType[streamError](err); ok {
+			f.peerReset = c.wire.wasReset(s.StreamID)
+		}
 		if s := c.wire.notH2.Load(); s != nil {
 			f.garbage = *s
 		}

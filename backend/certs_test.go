@@ -66,3 +66,11 @@ func (a *authority) issue(t testing.TB, name string, until time.Time) tls.Certif
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+func farFuture() time.Time { return time.Now().Add(time.Hour) }
+
+func trusting(a *authority) *tls.Config { return &tls.Config{RootCAs: a.pool} }
+
+func http2TLS(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}}
+}

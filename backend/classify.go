@@ -30,15 +30,20 @@ type facts struct {
 	handler bool  // the endpoint is in-process
 
 	// HTTP/1:
-	head    *headScan // nil otherwise
-	readErr error     // what reading the connection ended with; nil if it went on
+	head     *headScan // nil otherwise
+	readErr  error     // what reading the connection ended with; nil if it went on
+	writeErr error     // what writing the request's body ended with
 
 	// HTTP/2:
-	http2   bool
-	sent    bool   // the request's header section was sent
-	goAway  bool   // the peer accepts no more
-	broken  bool   // the connection ended
-	garbage string // what came instead of HTTP/2
+	http2     bool
+	sent      bool   // the request's header section was sent
+	writing   bool   // the peer has to take what is being written
+	peerReset bool   // the peer reset the stream
+	tooLarge  bool   // the stream's header section is over the limit
+	goAway    bool   // the peer accepts no more
+	broken    bool   // the connection ended
+	dead      bool   // no more requests can be sent on it, whoever ended it
+	garbage   string // what came instead of HTTP/2
 }
 
 // classify names the cause. It is a pure function; the facts decide, not the
@@ -102,6 +107,8 @@ func endedBy(f facts) *failure.Error {
 func timedOut(t *timeoutError, f facts) *failure.Error {
 	c := failure.FirstByteTimeout
 	switch {
+	case t.phase == phaseWrite && f.http2 && !f.sent && !f.writing:
+		return &failure.Error{Cause: failure.StreamRefused, Detail: fmt.Sprintf("no stream was free for %v", t.limit), Err: t}
 	case t.total:
 		c = failure.TotalDeadline
 	case t.phase == phaseResolve:
@@ -296,7 +303,7 @@ func exchanging(f facts) *failure.Error {
 	switch {
 	case silent && f.reused && closedConn(f.readErr):
 		return failure.New(failure.KeepaliveRace, f.err)
-	case reset(f.readErr):
+	case reset(f.readErr) || reset(f.writeErr):
 		return failure.New(failure.ResetBeforeHeaders, f.err)
 	}
 	return failure.New(failure.ClosedBeforeHeaders, f.err)
@@ -310,19 +317,14 @@ func exchangingHTTP2(f facts) *failure.Error {
 	if f.garbage != "" {
 		return &failure.Error{Cause: failure.Malformed, Detail: "no HTTP/2; it began with " + f.garbage, Err: f.err}
 	}
+	if f.tooLarge {
+		return &failure.Error{Cause: failure.HeadersTooLarge, Detail: "its largest field is not known with HTTP/2", Err: f.err}
+	}
 	if s, ok := errors.AsType[streamError](f.err); ok {
-		switch s.Code {
-		case codeRefusedStream, codeHTTP11:
-			return failure.New(failure.StreamRefused, f.err)
-		case codeProtocol:
-			// The one place where words decide: net/http does not export this
-			// error, and without it the limit would look like a broken backend.
-			if s.Cause != nil && strings.Contains(s.Cause.Error(), "header list larger") {
-				return &failure.Error{Cause: failure.HeadersTooLarge, Err: f.err}
-			}
-			return failure.New(failure.Malformed, f.err)
-		}
-		return failure.New(failure.ResetBeforeHeaders, f.err)
+		return resetHTTP2(s, f)
+	}
+	if code, ok := connError(f.err); ok && !f.goAway {
+		return &failure.Error{Cause: failure.Malformed, Detail: "the connection broke the rules: " + codeName(code), Err: f.err}
 	}
 	silent := closedConn(f.err) || isGoAwayError(f.err) || netError(f.err)
 	switch {
@@ -336,6 +338,22 @@ func exchangingHTTP2(f facts) *failure.Error {
 		return failure.New(failure.ClosedBeforeHeaders, f.err)
 	}
 	return failure.New(failure.Malformed, f.err)
+}
+
+// resetHTTP2 explains a stream that one of both sides reset before its headers.
+func resetHTTP2(s streamError, f facts) *failure.Error {
+	switch {
+	case f.peerReset && (s.Code == codeRefusedStream || s.Code == codeHTTP11):
+		return &failure.Error{Cause: failure.StreamRefused, Detail: codeName(s.Code), Err: f.err}
+	case f.peerReset:
+		return &failure.Error{Cause: failure.ResetBeforeHeaders, Detail: codeName(s.Code), Err: f.err}
+	case s.Cause != nil && strings.Contains(s.Cause.Error(), "header list larger"):
+		// The one place where words decide: of a section that is small while
+		// compressed, net/http alone knows the size, and does not export this
+		// error.
+		return &failure.Error{Cause: failure.HeadersTooLarge, Detail: "its largest field is not known with HTTP/2", Err: f.err}
+	}
+	return &failure.Error{Cause: failure.Malformed, Detail: "it broke the rules: " + codeName(s.Code), Err: errors.Join(f.err, s.Cause)}
 }
 
 func netError(err error) bool {
@@ -352,5 +370,30 @@ func readingBody(f facts) *failure.Error {
 			Params: []failure.Param{{Key: "coding", Value: "chunked"}},
 		}
 	}
+	if f.http2 {
+		return readingHTTP2(f)
+	}
 	return failure.New(failure.Truncated, f.err)
+}
+
+// readingHTTP2 explains an HTTP/2 body that broke.
+func readingHTTP2(f facts) *failure.Error {
+	if s, ok := errors.AsType[streamError](f.err); ok {
+		if f.peerReset {
+			return &failure.Error{Cause: failure.Truncated, Detail: "reset with " + codeName(s.Code), Err: f.err}
+		}
+		return &failure.Error{Cause: failure.Malformed, Detail: "it broke the rules: " + codeName(s.Code), Err: errors.Join(f.err, s.Cause)}
+	}
+	if code, ok := connError(f.err); ok && !f.goAway {
+		return &failure.Error{Cause: failure.Malformed, Detail: "the connection broke the rules: " + codeName(code), Err: f.err}
+	}
+	if closedConn(f.err) || isGoAwayError(f.err) || netError(f.err) || f.broken || f.goAway {
+		return failure.New(failure.Truncated, f.err)
+	}
+	if f.dead {
+		return failure.New(failure.Malformed, f.err)
+	}
+	// The connection is fine, and nobody reset the stream: more came than was
+	// announced (RFC 9113 section 8.1.1).
+	return &failure.Error{Cause: failure.BadFraming, Detail: "the body does not fit its Content-Length", Err: f.err}
 }

@@ -144,16 +144,32 @@ func (w *bodyWriter) proceed(send bool) {
 // sent tells whether the body was sent whole. An answer may be faster than the
 // last lines of run: where the body was read whole they are waited for.
 func (w *bodyWriter) sent() bool {
-	const moment = 50 * time.Millisecond
 	if !w.ok.Load() && w.out.body.u.finished() {
-		timer := time.NewTimer(moment)
-		defer timer.Stop()
-		select {
-		case <-w.done:
-		case <-timer.C:
-		}
+		w.await()
 	}
 	return w.ok.Load()
+}
+
+// failed is the error of the connection that run ended with, if it did. Of a
+// reset the writer may have the news, and the reader merely an end.
+func (w *bodyWriter) failed() error {
+	if w.await() {
+		return w.err
+	}
+	return nil
+}
+
+// await waits a moment for the end of run.
+func (w *bodyWriter) await() bool {
+	const moment = 50 * time.Millisecond
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // chunkRoom is what a chunk's size line takes in front of its data at most.

@@ -9,9 +9,12 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
 
 // http2Pings is how long an HTTP/2 connection may be silent before its peer is
@@ -59,15 +62,57 @@ type h2conn struct {
 	mu      sync.Mutex // guards what follows
 	streams int
 	retired bool
+
+	listed   sync.Mutex // guards attempts; not held while others are called
+	attempts []*attempt // under way
+}
+
+// enlist has the attempt told when its header section begins.
+func (c *h2conn) enlist(a *attempt) {
+	c.listed.Lock()
+	defer c.listed.Unlock()
+	c.attempts = append(c.attempts, a)
+}
+
+func (c *h2conn) delist(a *attempt) {
+	c.listed.Lock()
+	defer c.listed.Unlock()
+	if i := slices.Index(c.attempts, a); i >= 0 {
+		c.attempts = slices.Delete(c.attempts, i, i+1)
+	}
+}
+
+// caughtUp looks for a header section that had begun already. The reader tells
+// of it before it looks for the attempt, the attempt sets its stream before it
+// looks for the section: neither misses the other.
+func (c *h2conn) caughtUp(a *attempt) {
+	if id := a.streamID.Load(); id != 0 && c.wire.pending.Load() == id {
+		a.watch.heard()
+	}
+}
+
+// headersBegan is called by the connection's reader where a header section
+// comes in pieces: whoever waits for its beginning now waits for its end.
+func (c *h2conn) headersBegan(stream uint32) {
+	c.listed.Lock()
+	defer c.listed.Unlock()
+	for _, a := range c.attempts {
+		if a.streamID.Load() == stream {
+			a.watch.heard()
+		}
+	}
 }
 
 func (b *Backend) newH2(ctx context.Context, conn net.Conn) (*h2conn, error) {
-	wire := &frameTap{Conn: conn}
+	wire := &frameTap{Conn: conn, limit: b.http2.MaxResponseHeaderBytes}
+	wire.out.outgoing = true
+	c := &h2conn{wire: wire}
+	wire.began = c.headersBegan
 	cc, err := b.http2.NewClientConn(context.WithValue(ctx, handedKey{}, net.Conn(wire)), "http", "handed:80")
 	if err != nil {
 		return nil, err
 	}
-	c := &h2conn{cc: cc, wire: wire, once: b.now().cfg.IdleConn <= 0}
+	c.cc, c.once = cc, b.now().cfg.IdleConn <= 0
 	c.since.Store(time.Now().UnixNano())
 	return c, nil
 }
@@ -93,6 +138,7 @@ func (c *h2conn) reserve() bool {
 
 // release gives the stream back.
 func (c *h2conn) release(a *attempt) {
+	c.delist(a)
 	if a.res != nil {
 		a.res.Body.Close()
 	}
@@ -149,7 +195,14 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 	informed := make(chan *http.Response) // on the connection's goroutine; handed to ours
 	over := make(chan struct{})
 	trace := &httptrace.ClientTrace{
-		WroteHeaders: func() { a.sent.Store(true) },
+		WroteHeaders: func() { // nobody else can open a stream meanwhile
+			a.streamID.Store(c.wire.opened.Load())
+			a.sent.Store(true)
+			if out.body == nil && !a.written.Load() {
+				a.requestWritten()
+			}
+			c.caughtUp(a)
+		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			if info.Err == nil {
 				a.requestWritten()
@@ -179,6 +232,7 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 		req.Header.Set("Expect", "100-continue")
 	}
 
+	c.enlist(a)
 	type answer struct {
 		res *http.Response
 		err error
@@ -197,46 +251,26 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 			if seen++; seen > maxInterim {
 				a.cancel(errInterim)
 			}
-			if res.StatusCode != http.StatusContinue {
+			switch res.StatusCode {
+			case http.StatusContinue:
+			case http.StatusSwitchingProtocols: // RFC 9113 section 8.6
+				a.cancel(&failure.Error{Cause: failure.Malformed, Detail: "101 in HTTP/2", Err: errNotHTTP2})
+			default:
 				interim(res)
 			}
 			a.awaitFirstByte()
+			c.caughtUp(a)
 		case ans := <-answers:
 			if ans.err == nil {
+				if out.body == nil && !a.written.Load() {
+					a.requestWritten() // the answer was faster than the news
+				}
 				a.headersEnded()
+				ans.err = checkHTTP2(ans.res)
 			}
 			return ans.res, ans.err
 		}
 	}
-}
-
-// frameTap watches the frames that come in for what the HTTP/2 implementation
-// does not tell by type: that the peer is going away, and that it does not
-// speak HTTP/2 at all.
-type frameTap struct {
-	net.Conn
-	scan   frameScan
-	goAway atomic.Bool
-	broken atomic.Bool // the connection ended
-	notH2  atomic.Pointer[string]
-}
-
-func (t *frameTap) Read(p []byte) (int, error) {
-	n, err := t.Conn.Read(p)
-	if n > 0 {
-		t.scan.feed(p[:n])
-		if t.scan.goAway {
-			t.goAway.Store(true)
-		}
-		if t.scan.garbage && t.notH2.Load() == nil {
-			s := t.scan.excerpt()
-			t.notH2.Store(&s)
-		}
-	}
-	if err != nil {
-		t.broken.Store(true)
-	}
-	return n, err
 }
 
 // streamError has the shape of net/http's HTTP/2 stream error, which copies
@@ -251,7 +285,6 @@ func (e streamError) Error() string { return "HTTP/2 stream error" }
 
 // HTTP/2 error codes (RFC 9113 section 7).
 const (
-	codeProtocol      = 0x1
 	codeRefusedStream = 0x7
 	codeHTTP11        = 0xd
 )

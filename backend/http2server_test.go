@@ -29,24 +29,33 @@ func serveHTTP2(f http2Fault) script {
 		if _, err := c.Write(frame(frameSettings, 0, 0, nil)); err != nil {
 			return
 		}
-		for {
-			var h [9]byte
-			if _, err := io.ReadFull(br, h[:]); err != nil {
-				return
-			}
-			n := int64(h[0])<<16 | int64(h[1])<<8 | int64(h[2])
-			if _, err := io.CopyN(io.Discard, br, n); err != nil {
-				return
-			}
-			switch {
-			case h[3] == frameSettings && h[4] == 0:
-				_, _ = c.Write(frame(frameSettings, 1, 0, nil))
-			case h[3] == 0x6 && h[4] == 0: // PING
-				_, _ = c.Write(frame(0x6, 1, 0, make([]byte, 8)))
-			case h[3] == 0x1 && f != nil:
-				if !f(c, binary.BigEndian.Uint32(h[5:])) {
-					return
+		handleFrames(c, br, f)
+	}
+}
+
+// handleFrames does what has to be done about the peer's frames; f is for
+// header sections.
+func handleFrames(c net.Conn, br *bufio.Reader, f http2Fault) {
+	for {
+		var h [9]byte
+		if _, err := io.ReadFull(br, h[:]); err != nil {
+			return
+		}
+		n := int64(h[0])<<16 | int64(h[1])<<8 | int64(h[2])
+		if _, err := io.CopyN(io.Discard, br, n); err != nil {
+			return
+		}
+		switch {
+		case h[3] == frameSettings && h[4] == 0:
+			_, _ = c.Write(frame(frameSettings, 1, 0, nil))
+		case h[3] == 0x6 && h[4] == 0: // PING
+			_, _ = c.Write(frame(0x6, 1, 0, make([]byte, 8)))
+		case h[3] == frameHeaders && f != nil:
+			if !f(c, binary.BigEndian.Uint32(h[5:])) {
+				if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+					_, _ = io.Copy(io.Discard, br) // what is not read would make it a reset
 				}
+				return
 			}
 		}
 	}
