@@ -37,6 +37,7 @@ type attempt struct {
 	stream   bool          // the body has no end in sight: StreamIdle rules
 
 	res      *http.Response
+	waited   atomic.Int64 // for the body, in ns; where that has a limit
 	gate     *pass
 	finished bool
 	awaited  bool // counted among those that wait for an answer
@@ -59,13 +60,9 @@ func (a *attempt) limit(p phase) time.Duration {
 	cfg := a.limits
 	switch p {
 	case phaseResolve:
-		return cfg.Connect
+		return cfg.Resolve
 	case phaseConnect:
-		// Resolving and connecting share one limit.
-		if a.at.resolved.IsZero() {
-			return cfg.Connect
-		}
-		return max(cfg.Connect-a.at.resolved.Sub(a.at.start), time.Millisecond)
+		return cfg.Connect
 	case phaseTLS:
 		return cfg.TLSHandshake
 	case phaseWrite:
@@ -81,16 +78,29 @@ func (a *attempt) limit(p phase) time.Duration {
 		if a.stream {
 			return cfg.StreamIdle
 		}
-		return cfg.BetweenBytes
+		d, _ := a.bodyLimit()
+		return d
 	case phaseOff, phaseUpload, phaseFired:
 	}
 	return 0
 }
 
+// bodyLimit is how long a Read of the body may last that begins now. whole tells
+// that it is what is left for the body in all.
+func (a *attempt) bodyLimit() (d time.Duration, whole bool) {
+	d = a.limits.BetweenBytes
+	if all := a.limits.WholeBody; all > 0 {
+		if left := max(all-time.Duration(a.waited.Load()), time.Microsecond); d <= 0 || left < d {
+			return left, true
+		}
+	}
+	return d, false
+}
+
 // timedOut is where the timer fires.
 func (a *attempt) timedOut(e *timeoutError) {
-	if e.phase == phaseConnect {
-		e.limit = a.limits.Connect
+	if _, whole := a.bodyLimit(); e.phase == phaseBody && whole && !a.stream {
+		e.body, e.limit = true, a.limits.WholeBody
 	}
 	a.fault.Store(e)
 	a.cancel(e)
@@ -169,8 +179,14 @@ func (a *attempt) read(p []byte) (int, error) {
 	if !a.watch.enter(phaseBody) {
 		return 0, context.Cause(a.ctx)
 	}
+	var began time.Time
+	if a.limits.WholeBody > 0 {
+		began = time.Now()
+	}
 	n, err := a.res.Body.Read(p)
-	a.watch.enter(phaseOff)
+	if a.watch.enter(phaseOff) && !began.IsZero() {
+		a.waited.Add(int64(time.Since(began)))
+	}
 	return n, err
 }
 

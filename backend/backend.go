@@ -22,10 +22,10 @@ type Backend struct {
 	began   time.Time
 	turn    atomic.Uint64
 	dialer  dialer
-	http2   *http.Transport
 	tunnels tunnels
 
-	setMu sync.Mutex // guards the replacing of state, with what follows from it
+	setMu  sync.Mutex // guards the replacing of state, with what follows from it, and closed
+	closed bool       // the state is the last one
 
 	ctx      context.Context // of the endpoints and their checks; ends with the backend
 	stop     context.CancelFunc
@@ -39,29 +39,22 @@ type Backend struct {
 func New(cfg Config) (*Backend, error) { return newWith(cfg, newDialer()) }
 
 func newWith(cfg Config, d dialer) (*Backend, error) {
+	from := cfg.TLS
 	cfg, targets, err := resolved(cfg)
 	if err != nil {
 		return nil, err
 	}
 	b := &Backend{
-		began: time.Now(), dialer: d, http2: newTransport(cfg),
+		began: time.Now(), dialer: d,
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
 	b.calls.init()
 	b.ctx, b.stop = context.WithCancel(context.Background())
-	endpoints := make([]*endpoint, 0, len(targets))
-	for i, t := range targets {
-		endpoints = append(endpoints, b.newEndpoint(cfg, cfg.Endpoints[i], t))
-	}
-	b.state.Store(b.newState(cfg, endpoints))
-	if cfg.Health.Path != "" {
-		for _, ep := range endpoints {
-			var ctx context.Context
-			ctx, ep.stopChecks = context.WithCancel(ep.ctx)
-			b.checks.Add(1)
-			go b.watchHealth(ctx, ep)
-		}
-	}
+	b.change(func(old *state, w *workshop) *state {
+		next := b.plan(old, cfg, targets, true, w)
+		next.tlsFrom = from
+		return next
+	})
 	return b, nil
 }
 
@@ -216,6 +209,7 @@ var errShutdown = errors.New("backend: shut down")
 // context is cancelled are not waited for then.
 func (b *Backend) Shutdown(ctx context.Context) error {
 	b.calls.close()
+	b.closeSet()
 	b.stop()
 	b.tunnels.close()
 	for _, ep := range b.now().endpoints {

@@ -55,7 +55,7 @@ type call struct {
 
 func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
 	s := b.now()
-	c := &call{b: b, state: s, limits: &s.limits, w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
+	c := &call{b: b, state: s, limits: s.limitsFor(r), w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
 	c.upgrade = upgradeOf(r)
 	c.te = hasToken(r.Header["Te"], "trailers")
 	if hasBody(r) {

@@ -93,7 +93,7 @@ func wireFaults(t *testing.T) []fault {
 					return nil, ctx.Err()
 				}
 			},
-			cfg: Config{Connect: brief}, cause: failure.DNSTimeout, status: 504, attempts: 3, verdict: failure.LocalFailure,
+			cfg: Config{Resolve: brief}, cause: failure.DNSTimeout, status: 504, attempts: 3, verdict: failure.LocalFailure,
 		},
 		{
 			name: "no way there", scripts: []script{silent}, dialer: failingDial(syscall.EHOSTUNREACH),

@@ -109,6 +109,8 @@ func timedOut(t *timeoutError, f facts) *failure.Error {
 	switch {
 	case t.phase == phaseWrite && f.http2 && !f.sent && !f.writing:
 		return &failure.Error{Cause: failure.StreamRefused, Detail: fmt.Sprintf("no stream was free for %v", t.limit), Err: t}
+	case t.body:
+		return &failure.Error{Cause: failure.TotalDeadline, Detail: fmt.Sprintf("the body was not whole after %v of waiting (WholeBody)", t.limit), Err: t}
 	case t.total:
 		c = failure.TotalDeadline
 	case t.phase == phaseResolve:
@@ -173,16 +175,47 @@ func anyOf(err error, targets ...error) bool {
 	return false
 }
 
+// unroutable tells that there is no way to the address from here.
+func unroutable(err error) bool {
+	return anyOf(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EAFNOSUPPORT, syscall.EINVAL)
+}
+
 func connecting(err error) *failure.Error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Net == "unix" {
+		return connectingSocket(err)
+	}
 	switch {
 	case exhausted(err):
 		return failure.New(failure.LocalLimit, err)
-	case anyOf(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EAFNOSUPPORT, syscall.EINVAL):
+	case unroutable(err):
 		return failure.New(failure.Unroutable, err)
 	case anyOf(err, syscall.ETIMEDOUT, os.ErrDeadlineExceeded, context.DeadlineExceeded):
 		return failure.New(failure.ConnectTimeout, err)
 	}
 	return failure.New(failure.ConnectionRefused, err)
+}
+
+// connectingSocket explains why a Unix socket could not be connected to: the
+// causes are those of a port in the same condition.
+func connectingSocket(err error) *failure.Error {
+	e := failure.New(failure.ConnectionRefused, err)
+	switch {
+	case anyOf(err, syscall.EACCES, syscall.EPERM):
+		e.Cause, e.Detail = failure.LocalLimit, "this process has no permission to write to the socket, or to search the directories above it"
+	case exhausted(err):
+		e.Cause = failure.LocalLimit
+	case errors.Is(err, syscall.EAGAIN):
+		e.Cause, e.Detail = failure.ConnectTimeout, "the socket's listen queue is full"
+	case anyOf(err, syscall.ETIMEDOUT, os.ErrDeadlineExceeded, context.DeadlineExceeded):
+		e.Cause = failure.ConnectTimeout
+	case anyOf(err, syscall.ENOENT, syscall.ENOTDIR):
+		e.Detail = "there is no such socket file"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Detail = "nobody listens on the socket file"
+	case errors.Is(err, syscall.EPROTOTYPE):
+		e.Detail = "it is a socket of another type than stream"
+	}
+	return e
 }
 
 // closedConn tells that the peer, or the way to it, ended the connection.
@@ -213,7 +246,10 @@ func securing(err error) *failure.Error {
 
 // TLS alerts (RFC 8446 section 6) that mean that there is no common ground,
 // rather than that we were refused.
-const alertProtocolVersion = 70
+const (
+	alertProtocolVersion = 70
+	alertNoApplication   = 120 // RFC 7301 section 3.2
+)
 
 // alerted recognizes an alert that the peer sent. Its type is not exported by
 // crypto/tls, but it is a number.
@@ -229,8 +265,11 @@ func alerted(err error) *failure.Error {
 			{Key: "alert-id", Value: id},
 			{Key: "alert-message", Value: strings.TrimPrefix(op.Err.Error(), "tls: ")},
 		}
-		if id == alertProtocolVersion {
+		switch id {
+		case alertProtocolVersion:
 			return &failure.Error{Cause: failure.TLSProtocol, Detail: "no common TLS version", Err: err}
+		case alertNoApplication:
+			return &failure.Error{Cause: failure.TLSProtocol, Detail: "no common application protocol (ALPN)", Err: err}
 		}
 	}
 	return e

@@ -22,8 +22,17 @@ type Config struct {
 	// least one.
 	Endpoints []Endpoint
 
-	// Connect limits name resolution and the TCP connect together; 0 is 3 s,
-	// negative is refused.
+	// Resolve limits the wait for the first answer about an endpoint's name,
+	// and with a negative ResolveInterval every lookup; 0 is 3 s, negative is
+	// refused. Once its addresses are known no request waits for the resolver.
+	Resolve time.Duration
+	// ResolveInterval is how often names are resolved again in the background,
+	// with a quarter of jitter on either side; 0 is 10 s, negative is not in the
+	// background, but by every new connection. Where the resolver fails, or says
+	// that there are none, the last addresses are kept. A connection that can't
+	// be made has the name resolved at once, but at most once per second.
+	ResolveInterval time.Duration
+	// Connect limits the TCP connect; 0 is 3 s, negative is refused.
 	Connect time.Duration
 	// TLSHandshake limits the handshake; 0 is 3 s, negative is refused.
 	TLSHandshake time.Duration
@@ -46,6 +55,11 @@ type Config struct {
 	// section, over all attempts. The time in which the request's body was
 	// under way does not count. 0 is 60 s, negative no limit.
 	UntilHeaders time.Duration
+	// WholeBody limits the waiting for the response's body in all; what does not
+	// end in time ends as total_deadline. The time that a slow client takes does
+	// not count, and event streams, which have no end in sight, are exempt.
+	// 0 and negative are no limit.
+	WholeBody time.Duration
 	// StreamIdle takes the place of BetweenBytes for event streams
 	// (text/event-stream) and limits the silence of an upgraded connection.
 	// 0 is 5 min, negative no limit.
@@ -58,6 +72,10 @@ type Config struct {
 	// than the backend's own limit. 0 is 4 s; negative: no connection is used
 	// twice.
 	IdleConn time.Duration
+
+	// Timeouts overrides limits for one request; nil is none. It is called once
+	// per request, on its goroutine and before anything else.
+	Timeouts func(*http.Request) Timeouts
 
 	// Retries is how many more attempts may follow the first, where the cause
 	// of its failure permits one; 0 is 2, negative none.

@@ -3,10 +3,13 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 const (
+	defaultResolve      = 3 * time.Second
+	defaultRefresh      = 10 * time.Second
 	defaultConnect      = 3 * time.Second
 	defaultTLSHandshake = 3 * time.Second
 	defaultFirstByte    = 15 * time.Second
@@ -55,6 +58,8 @@ func resolved(cfg Config) (Config, []target, error) {
 		cfg.Name = "backend"
 	}
 	for _, d := range []durationField{
+		{"Resolve", &cfg.Resolve, defaultResolve, false},
+		{"ResolveInterval", &cfg.ResolveInterval, defaultRefresh, true},
 		{"Connect", &cfg.Connect, defaultConnect, false},
 		{"TLSHandshake", &cfg.TLSHandshake, defaultTLSHandshake, false},
 		{"FirstByte", &cfg.FirstByte, defaultFirstByte, true},
@@ -62,6 +67,7 @@ func resolved(cfg Config) (Config, []target, error) {
 		{"BetweenBytes", &cfg.BetweenBytes, defaultBetweenBytes, true},
 		{"Write", &cfg.Write, defaultWrite, true},
 		{"UntilHeaders", &cfg.UntilHeaders, defaultUntilHeaders, true},
+		{"WholeBody", &cfg.WholeBody, 0, true},
 		{"StreamIdle", &cfg.StreamIdle, defaultStreamIdle, true},
 		{"ClientWrite", &cfg.ClientWrite, defaultClientWrite, true},
 		{"IdleConn", &cfg.IdleConn, defaultIdleConn, true},
@@ -92,6 +98,8 @@ func resolved(cfg Config) (Config, []target, error) {
 		fail("Config.Gate and Config.NewGate are both set: one gate for the backend, or one per endpoint")
 	}
 
+	cfg.TLS = cfg.TLS.Clone()
+	cfg.Endpoints = slices.Clone(cfg.Endpoints)
 	targets := parseEndpoints(cfg.Endpoints, fail)
 	return cfg, targets, errors.Join(errs...)
 }

@@ -5,20 +5,40 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
 // Endpoint is one place that answers for the service: an address or a handler.
 type Endpoint struct {
-	// URL has the scheme http, https or h2c (HTTP/2 without TLS), a host, and
-	// optionally a path that is put in front of every request's.
+	// URL has one of the schemes
+	//
+	//	http, https            HTTP/1; over TLS HTTP/2 where it is negotiated
+	//	h2                     HTTP/2 over TLS, and nothing else
+	//	h2c                    HTTP/2 without TLS
+	//	unix:///run/app.sock   HTTP/1 over a socket in the file system
+	//	unix:@name             the same over an abstract one (Linux)
+	//
+	// All but unix have a host and optionally a path that is put in front of
+	// every request's. Through a socket the Host is "localhost" unless
+	// [Config.PreserveHost] is set.
+	//
+	// A host that is a name is resolved in the background
+	// ([Config.ResolveInterval]). One address, or one of each family
+	// (RFC 8305), is one endpoint. With several of a family each of them is an
+	// endpoint: of the family with more addresses, the other one remains for
+	// when that can't be routed to. The first of them has the name of this
+	// Endpoint, the others NAME@ADDRESS, and each keeps its name as long as its
+	// address is there. Weight and MaxInFlight are each one's. At most 64
+	// addresses are used.
 	URL string
 	// Handler answers in this process. Exactly one of URL and Handler is set.
 	Handler http.Handler
-	// Name appears in errors, metrics and logs; "" is host:port of URL, or
-	// "handler".
+	// Name appears in errors, metrics and logs; "" is host:port of URL,
+	// unix:PATH, or "handler".
 	Name string
 	// Weight is the endpoint's share beside the others'; 0 is 1, negative is
 	// refused.
@@ -30,13 +50,30 @@ type Endpoint struct {
 	MaxInFlight int
 }
 
-// target is an endpoint's checked address; url is nil for a handler.
+// target is an endpoint's checked address.
 type target struct {
 	name string
-	url  *url.URL
-	addr string // host:port
-	h2c  bool
+	key  string       // the same for endpoints that are the same
+	url  *url.URL     // nil: a handler
+	addr string       // host:port, or the path of a socket
+	host string       // of addr
+	port string       // of addr
+	ip   []netip.Addr // host as the only member, if it is an address
+	unix bool
+	h2c  bool // HTTP/2 without TLS
+	h2   bool // HTTP/2 over TLS and nothing else
 }
+
+// resolvable tells that the host is a name.
+func (t *target) resolvable() bool { return t.host != "" && t.ip == nil }
+
+const schemes = "the scheme must be http, https, h2, h2c or unix"
+
+// The longest path of a socket, without the byte that ends it (unix(7)).
+const (
+	maxSocketPath      = 107
+	maxSocketPathOther = 103
+)
 
 // parseEndpoints checks all endpoints, each by itself and their names together.
 func parseEndpoints(endpoints []Endpoint, fail failFunc) []target {
@@ -73,13 +110,17 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	case ep.URL != "" && ep.Handler != nil:
 		return target{}, errors.New(" has both URL and Handler: exactly one is needed")
 	case ep.Handler != nil:
-		return target{name: firstOf(ep.Name, "handler")}, nil
+		name := firstOf(ep.Name, "handler")
+		return target{name: name, key: name + " handler"}, nil
+	}
+	if strings.HasPrefix(ep.URL, "unix:") {
+		return parseSocket(ep)
 	}
 	if strings.Contains(ep.URL, "@") { // which the errors below would tell
-		return target{}, errors.New(".URL: credentials are not supported, nor is an @; the scheme must be http, https or h2c")
+		return target{}, errors.New(".URL: credentials are not supported, nor is an @; " + schemes)
 	}
 	if !strings.Contains(ep.URL, "://") {
-		return target{}, fmt.Errorf(".URL is %q: the scheme must be http, https or h2c, followed by ://", ep.URL)
+		return target{}, fmt.Errorf(".URL is %q: %s, followed by ://", ep.URL, schemes)
 	}
 	u, err := url.Parse(ep.URL)
 	if err != nil {
@@ -94,8 +135,12 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	case "h2c":
 		t.h2c = true
 		u.Scheme = "http"
+	case "h2":
+		port = "443"
+		t.h2 = true
+		u.Scheme = "https"
 	default:
-		return target{}, fmt.Errorf(".URL is %q: the scheme must be http, https or h2c", ep.URL)
+		return target{}, fmt.Errorf(".URL is %q: %s", ep.URL, schemes)
 	}
 	switch {
 	case u.Hostname() == "":
@@ -111,9 +156,53 @@ func parseEndpoint(ep Endpoint) (target, error) {
 		}
 		port = p
 	}
-	t.addr = net.JoinHostPort(u.Hostname(), port)
+	t.host, t.port, t.addr = u.Hostname(), port, net.JoinHostPort(u.Hostname(), port)
+	if ip, err := netip.ParseAddr(t.host); err == nil {
+		t.ip = []netip.Addr{ip}
+	}
 	t.name = firstOf(ep.Name, t.addr)
+	t.key = fmt.Sprintf("%s %s %t %t", t.name, u, t.h2, t.h2c)
 	return t, nil
+}
+
+// parseSocket checks the address of a Unix socket. The error continues
+// "Endpoints[i]".
+func parseSocket(ep Endpoint) (target, error) {
+	path, abstract := strings.CutPrefix(ep.URL, "unix:@")
+	longest := maxSocketPath
+	if runtime.GOOS != "linux" {
+		longest = maxSocketPathOther
+	}
+	if !abstract {
+		u, err := url.Parse(ep.URL)
+		switch {
+		case err != nil:
+			return target{}, fmt.Errorf(".URL is %q: %w", ep.URL, errors.Unwrap(err))
+		case u.Host != "" || u.User != nil || u.Opaque != "" || !strings.HasPrefix(u.Path, "/"):
+			return target{}, fmt.Errorf(".URL is %q: the path of a socket is absolute, with three slashes: unix:///run/app.sock", ep.URL)
+		case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+			return target{}, fmt.Errorf(".URL is %q: it must have no query and no fragment", ep.URL)
+		case strings.HasSuffix(u.Path, "/"):
+			return target{}, fmt.Errorf(".URL is %q: it names a directory, not a socket", ep.URL)
+		}
+		path = u.Path
+	}
+	switch {
+	case abstract && runtime.GOOS != "linux":
+		return target{}, fmt.Errorf(".URL is %q: abstract sockets are of Linux only", ep.URL)
+	case path == "":
+		return target{}, fmt.Errorf(".URL is %q: it has no name", ep.URL)
+	case strings.ContainsFunc(path, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return target{}, fmt.Errorf(".URL is %q: it has control characters", ep.URL)
+	case len(path) > longest:
+		return target{}, fmt.Errorf(".URL is %q: the path of a socket has at most %d bytes, not %d", ep.URL, longest, len(path))
+	case abstract:
+		path = "@" + path
+	}
+	name := firstOf(ep.Name, "unix:"+path)
+	return target{
+		name: name, key: name + " unix " + path, unix: true, addr: path, url: &url.URL{Scheme: "http", Host: "localhost"},
+	}, nil
 }
 
 func firstOf(a, b string) string {

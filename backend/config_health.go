@@ -30,6 +30,9 @@ const (
 	defaultFall     = 2
 )
 
+// on tells whether there are checks.
+func (h *Health) on() bool { return h.Path != "" }
+
 // check notes what is wrong with h and fills the defaults in.
 func (h *Health) check(fail failFunc) {
 	for _, d := range []durationField{

@@ -29,45 +29,83 @@ const fallbackDelay = 300 * time.Millisecond
 // The attempt's stage tells how far it came. upgrade asks for HTTP/1 where the
 // choice is ours.
 func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
-	host, port, err := net.SplitHostPort(a.ep.addr)
+	if a.ep.unix {
+		raw, err = a.connect(func() (net.Conn, error) { return a.b.dialer.connect(a.ctx, "unix", a.ep.addr) })
+		return raw, raw, err
+	}
+	at, err := a.place()
 	if err != nil {
 		return nil, nil, err
 	}
-	addrs, err := a.resolve(host)
+	raw, err = a.connect(func() (net.Conn, error) {
+		raw, err := a.b.dialer.race(a.ctx, at.addrs, a.ep.port)
+		if err != nil && len(at.spare) > 0 && unroutable(err) && a.ctx.Err() == nil {
+			if other, e := a.b.dialer.race(a.ctx, at.spare, a.ep.port); e == nil {
+				return other, nil
+			}
+		}
+		return raw, err
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	a.stage = phaseConnect
-	if !a.watch.enter(phaseConnect) {
-		return nil, nil, a.ctx.Err()
-	}
-	raw, err = a.b.dialer.race(a.ctx, addrs, port)
-	a.at.connected = time.Now()
-	if err != nil {
+		if n := a.ep.settings.Load().name; n != nil {
+			n.poke() // it may have moved
+		}
 		return nil, nil, err
 	}
 	if a.ep.url.Scheme != "https" {
-		a.watch.enter(phaseOff)
 		return raw, raw, nil
 	}
 	conn, err = a.handshake(raw, upgrade)
 	return raw, conn, err
 }
 
-func (a *attempt) resolve(host string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip}, nil
+// connect makes the connection under the limit for it.
+func (a *attempt) connect(to func() (net.Conn, error)) (net.Conn, error) {
+	a.stage = phaseConnect
+	if !a.watch.enter(phaseConnect) {
+		return nil, a.ctx.Err()
+	}
+	raw, err := to()
+	a.at.connected = time.Now()
+	if err == nil {
+		a.watch.enter(phaseOff)
+	}
+	return raw, err
+}
+
+// place is where the endpoint is. It waits for the resolver only while nothing
+// is known, or where names are resolved by every connection.
+func (a *attempt) place() (place, error) {
+	if a.ep.ip != nil {
+		return place{addrs: a.ep.ip}, nil
+	}
+	is := a.ep.settings.Load()
+	if len(is.addrs) > 0 {
+		return is.place, nil
 	}
 	a.stage = phaseResolve
 	if !a.watch.enter(phaseResolve) {
-		return nil, a.ctx.Err()
+		return place{}, a.ctx.Err()
 	}
-	addrs, err := a.b.dialer.lookup(a.ctx, "ip", host)
+	addrs, err := a.lookup(is.name)
 	a.at.resolved = time.Now()
-	if err == nil && len(addrs) == 0 {
-		err = &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
+	if is = a.ep.settings.Load(); err == nil && len(is.addrs) > 0 {
+		return is.place, nil // which may be one of the addresses
 	}
-	return addrs, err
+	return place{addrs: addrs}, err
+}
+
+func (a *attempt) lookup(n *name) ([]netip.Addr, error) {
+	if n != nil {
+		if addrs, err := n.await(a.ctx); err == nil || !errors.Is(err, errNameDropped) {
+			return addrs, err
+		}
+	}
+	addrs, err := a.b.dialer.lookup(a.ctx, "ip", a.ep.host)
+	if err == nil && len(addrs) == 0 {
+		err = &net.DNSError{Err: "no address", Name: a.ep.host, IsNotFound: true}
+	}
+	return ordered(addrs), err
 }
 
 func (a *attempt) handshake(raw net.Conn, upgrade bool) (net.Conn, error) {
@@ -187,8 +225,8 @@ func (d dialer) serial(ctx context.Context, addrs []netip.Addr, port string) (ne
 var errSlowAddress = errors.New("backend: address did not answer in a second")
 
 // tlsConfigs prepares the two configurations of an endpoint: as configured, and
-// with HTTP/1 alone, for upgrades.
-func tlsConfigs(cfg *tls.Config, host string) (normal, http1 *tls.Config) {
+// with HTTP/1 alone, for upgrades. onlyHTTP2 offers nothing else.
+func tlsConfigs(cfg *tls.Config, host string, onlyHTTP2 bool) (normal, http1 *tls.Config) {
 	if cfg == nil {
 		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
@@ -196,7 +234,10 @@ func tlsConfigs(cfg *tls.Config, host string) (normal, http1 *tls.Config) {
 	if normal.ServerName == "" {
 		normal.ServerName = host
 	}
-	if len(normal.NextProtos) == 0 {
+	switch {
+	case onlyHTTP2:
+		normal.NextProtos = []string{"h2"}
+	case len(normal.NextProtos) == 0:
 		normal.NextProtos = []string{"h2", "http/1.1"}
 	}
 	if normal.ClientSessionCache == nil {

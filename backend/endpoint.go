@@ -48,6 +48,9 @@ type settings struct {
 	handler http.Handler // nil: remote
 	gate    Gate         // nil: none
 	ownGate bool         // made by NewGate
+
+	name *name // nil: nothing to resolve in the background
+	place
 }
 
 func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
@@ -57,7 +60,7 @@ func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
 	if one.Handler == nil {
 		ep.pool = newPool(b, ep)
 		if t.url.Scheme == "https" {
-			ep.tls, ep.tlsHTTP1 = tlsConfigs(cfg.TLS, t.url.Hostname())
+			ep.tls, ep.tlsHTTP1 = tlsConfigs(cfg.TLS, t.host, t.h2)
 		}
 	}
 	ep.health = health{up: true, since: b.began}

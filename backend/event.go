@@ -29,7 +29,8 @@ type Event struct {
 	// Healthy is the endpoint's new state (HealthChanged).
 	Healthy bool
 	// Detail has the facts: the check's last result (HealthChanged), what ended
-	// a tunnel and how much it carried (TunnelClosed).
+	// a tunnel and how much it carried (TunnelClosed), what the resolver said
+	// (ResolveFailed, AddressesChanged).
 	Detail string
 }
 
@@ -46,6 +47,12 @@ const (
 	HealthChanged
 	// TunnelClosed is the end of an upgraded connection.
 	TunnelClosed
+	// ResolveFailed is the first failure to resolve the name of endpoints. The
+	// addresses that were known are kept.
+	ResolveFailed
+	// AddressesChanged is a name that has other addresses than before, or that
+	// could be resolved again.
+	AddressesChanged
 )
 
 // String returns the kind's name, for instance "attempt_done".
@@ -57,6 +64,10 @@ func (k EventKind) String() string {
 		return "health_changed"
 	case TunnelClosed:
 		return "tunnel_closed"
+	case ResolveFailed:
+		return "resolve_failed"
+	case AddressesChanged:
+		return "addresses_changed"
 	}
 	return "event(?)"
 }

@@ -73,5 +73,5 @@ func ExampleNew() {
 	fmt.Println(err)
 	// Output:
 	// backend: Config.Connect is -3ns: must be positive, or 0 for 3s
-	// backend: Config.Endpoints[0].URL is "ftp://files.example": the scheme must be http, https or h2c
+	// backend: Config.Endpoints[0].URL is "ftp://files.example": the scheme must be http, https, h2, h2c or unix
 }

@@ -24,6 +24,7 @@ type h1conn struct {
 	head headScan
 
 	used      int // exchanges begun
+	epoch     int // of the pool, when the connection was known to be of use
 	idleSince time.Time
 
 	// Of the exchange that is under way:

@@ -104,11 +104,12 @@ func (c *h2conn) headersBegan(stream uint32) {
 }
 
 func (b *Backend) newH2(ctx context.Context, conn net.Conn) (*h2conn, error) {
-	wire := &frameTap{Conn: conn, limit: b.http2.MaxResponseHeaderBytes}
+	t := b.now().http2
+	wire := &frameTap{Conn: conn, limit: t.MaxResponseHeaderBytes}
 	wire.out.outgoing = true
 	c := &h2conn{wire: wire}
 	wire.began = c.headersBegan
-	cc, err := b.http2.NewClientConn(context.WithValue(ctx, handedKey{}, net.Conn(wire)), "http", "handed:80")
+	cc, err := t.NewClientConn(context.WithValue(ctx, handedKey{}, net.Conn(wire)), "http", "handed:80")
 	if err != nil {
 		return nil, err
 	}

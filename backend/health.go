@@ -81,7 +81,7 @@ func (b *Backend) check(ctx context.Context, ep *endpoint) (good bool, detail st
 	a := b.start(ctx, ep, 1, &s.limits, 0, 0)
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
 	defer stop.Stop()
-	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose // the attempt owns it until finish
+	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose,contextcheck // the attempt owns it until finish, and has the context
 	if err != nil {
 		e := a.explain(err)
 		a.finish(e)

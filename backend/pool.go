@@ -1,9 +1,17 @@
 package backend
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
 )
+
+var errNotHTTP2 = errors.New("backend: HTTP/2 was not negotiated")
 
 // wish is what an attempt asks of a connection.
 type wish struct {
@@ -30,6 +38,7 @@ type pool struct {
 	multi  []*h2conn
 	speaks protocol
 	closed bool
+	epoch  int // counts changes of the addresses
 	reaper *time.Timer
 
 	dialling chan struct{} // holds a token while an HTTP/2 connection is made
@@ -46,7 +55,7 @@ const (
 
 func newPool(b *Backend, ep *endpoint) *pool {
 	p := &pool{b: b, ep: ep, dialling: make(chan struct{}, 1)}
-	if ep.h2c {
+	if ep.h2c || ep.h2 {
 		p.speaks = http2
 	}
 	return p
@@ -99,6 +108,7 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 			return false
 		}
 		if alive(c.raw) {
+			c.head.limit = p.b.now().cfg.MaxHeaderBytes
 			a.conn, a.reused = c, true
 			return true
 		}
@@ -145,10 +155,12 @@ func (p *pool) pop(now time.Time, young bool) *h1conn {
 // put takes an HTTP/1 connection back.
 func (p *pool) put(c *h1conn, now time.Time) {
 	c.idleSince = now
+	is := p.ep.settings.Load()
 	p.mu.Lock()
-	drop := p.closed || p.b.now().cfg.IdleConn <= 0
+	drop := p.closed || p.b.now().cfg.IdleConn <= 0 || c.epoch != p.epoch && !is.has(c.raw)
 	var oldest *h1conn
 	if !drop {
+		c.epoch = p.epoch
 		if len(p.idle) >= maxIdle {
 			oldest = p.idle[0]
 			p.idle = append(p.idle[:0], p.idle[1:]...)
@@ -167,18 +179,30 @@ func (p *pool) put(c *h1conn, now time.Time) {
 
 // dial makes a connection. The attempt's stage tells where it failed.
 func (p *pool) dial(a *attempt, w wish) error {
-	if p.ep.h2c && w.upgrade {
+	if (p.ep.h2c || p.ep.h2) && w.upgrade {
 		return errUpgradeOverHTTP2
 	}
+	p.mu.Lock()
+	epoch := p.epoch
+	p.mu.Unlock()
 	raw, conn, err := a.dial(w.upgrade)
 	if err != nil {
 		return err
 	}
 	if !p.ep.h2c && negotiated(conn) != "h2" {
+		if p.ep.h2 {
+			raw.Close()
+			a.stage = phaseTLS
+			return &failure.Error{
+				Cause: failure.TLSProtocol, Err: errNotHTTP2,
+				Detail: fmt.Sprintf("the endpoint is to speak HTTP/2, but the handshake chose %q", firstOf(negotiated(conn), "no protocol")),
+			}
+		}
 		if !w.upgrade { // which leaves no choice
 			p.learn(http1)
 		}
 		a.conn = newH1(raw, conn, p.b.now().cfg.MaxHeaderBytes)
+		a.conn.epoch = epoch
 		return nil
 	}
 	c, err := p.b.newH2(a.ctx, conn)
@@ -249,6 +273,67 @@ func (p *pool) reap() {
 	}
 	for _, c := range oldMulti {
 		c.retire()
+	}
+}
+
+// follow closes what a change of the configuration or of the addresses has made
+// useless. What is in use is closed afterwards.
+func (p *pool) follow(old, next *state, was, is *settings) {
+	moved := !slices.Equal(was.addrs, is.addrs) && len(is.addrs) > 0
+	renewed := old.http2 != next.http2
+	if moved || renewed {
+		p.retireMulti(func(c *h2conn) bool { return renewed || !is.has(c.wire.Conn) })
+	}
+	if moved {
+		p.mu.Lock()
+		p.epoch++
+		p.mu.Unlock()
+		p.dropIdle(func(c *h1conn) bool { return !is.has(c.raw) })
+	}
+	if old.cfg.IdleConn != next.cfg.IdleConn {
+		p.reap()
+	}
+}
+
+// has tells whether a connection leads to one of the addresses.
+func (p place) has(conn net.Conn) bool {
+	at, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok || len(p.addrs) == 0 {
+		return true
+	}
+	ip := at.AddrPort().Addr().Unmap().WithZone("")
+	return slices.Contains(p.addrs, ip) || slices.Contains(p.spare, ip)
+}
+
+func (p *pool) retireMulti(which func(*h2conn) bool) {
+	p.mu.Lock()
+	var some []*h2conn
+	p.multi = slices.DeleteFunc(p.multi, func(c *h2conn) bool {
+		if which(c) {
+			some = append(some, c)
+			return true
+		}
+		return false
+	})
+	p.mu.Unlock()
+	for _, c := range some {
+		c.retire()
+	}
+}
+
+func (p *pool) dropIdle(which func(*h1conn) bool) {
+	p.mu.Lock()
+	var some []*h1conn
+	p.idle = slices.DeleteFunc(p.idle, func(c *h1conn) bool {
+		if which(c) {
+			some = append(some, c)
+			return true
+		}
+		return false
+	})
+	p.mu.Unlock()
+	for _, c := range some {
+		c.close()
 	}
 }
 

@@ -1,37 +1,33 @@
 package backend
 
 import (
+	"crypto/tls"
+	"net/http"
 	"strings"
-	"time"
 )
 
 // state is the configuration and the endpoints at one moment. It is never
 // changed, only replaced; a request keeps the one that it came in under.
 type state struct {
 	b           *Backend
-	cfg         Config   // with all defaults
-	limits      Timeouts // those of cfg; 0 is no limit
-	endpoints   []*endpoint
-	remote      bool // an endpoint is outside of this process
-	prefixed    bool // an endpoint has a path
-	multiplexed bool // an endpoint may speak HTTP/2
+	cfg         Config      // with all defaults
+	tlsFrom     *tls.Config // what cfg.TLS was cloned from
+	limits      Timeouts    // those of cfg; 0 is no limit
+	http2       *http.Transport
+	sources     []source
+	endpoints   []*endpoint // of sources
+	remote      bool        // an endpoint is outside of this process
+	prefixed    bool        // an endpoint has a path
+	multiplexed bool        // an endpoint may speak HTTP/2
 }
 
-// Timeouts are limits of one request's way. In a Config's override a field that
-// is 0 means what the Config says, and a negative one no limit where the
-// Config's field permits that.
-type Timeouts struct {
-	Connect, TLSHandshake, FirstByte, HeaderStall, BetweenBytes, Write, UntilHeaders, StreamIdle, ClientWrite time.Duration
-}
-
-// newState has the endpoints of cfg, which is resolved.
-func (b *Backend) newState(cfg Config, endpoints []*endpoint) *state {
-	s := &state{b: b, cfg: cfg, endpoints: endpoints, limits: Timeouts{
-		Connect: cfg.Connect, TLSHandshake: cfg.TLSHandshake, FirstByte: cfg.FirstByte, HeaderStall: cfg.HeaderStall,
-		BetweenBytes: cfg.BetweenBytes, Write: cfg.Write, UntilHeaders: cfg.UntilHeaders, StreamIdle: cfg.StreamIdle,
-		ClientWrite: cfg.ClientWrite,
-	}}
-	for _, ep := range endpoints {
+// newState has the endpoints of sources. cfg is resolved.
+func (b *Backend) newState(cfg Config, sources []source) *state {
+	s := &state{b: b, cfg: cfg, sources: sources, limits: limitsOf(&cfg)}
+	for i := range sources {
+		s.endpoints = append(s.endpoints, sources[i].endpoints...)
+	}
+	for _, ep := range s.endpoints {
 		if ep.url != nil {
 			s.remote = true
 			s.prefixed = s.prefixed || strings.Trim(ep.url.Path, "/") != ""
@@ -39,6 +35,15 @@ func (b *Backend) newState(cfg Config, endpoints []*endpoint) *state {
 		}
 	}
 	return s
+}
+
+// targets are those of the sources.
+func (s *state) targets() []target {
+	all := make([]target, len(s.sources))
+	for i := range s.sources {
+		all[i] = s.sources[i].target
+	}
+	return all
 }
 
 // now is the state at this moment.

@@ -46,19 +46,32 @@ func (ep *endpoint) steered() Steering { return Steering(ep.steering.Load()) }
 
 // Steer sets what the operator decides about an endpoint, by its name as
 // [Backend.Endpoints] has it. The name of an [Endpoint] with several addresses
-// means all of them. It lasts until it is changed, also over Update for an
-// endpoint that stays. The error of an unknown name lists what there is.
+// means all of them, those that come later included; NAME@ADDRESS means one. It
+// lasts until it is changed, also over Update for an endpoint that stays. The
+// error of an unknown name lists what there is.
 func (b *Backend) Steer(endpoint string, s Steering) error {
 	if int(s) >= len(steeringNames) {
 		return fmt.Errorf("backend: Steer: %v: must be one of %s", s, strings.Join(steeringNames[:], ", "))
 	}
+	b.setMu.Lock()
+	defer b.setMu.Unlock()
+	st := b.now()
 	found := false
 	var have []string
-	for _, ep := range b.now().endpoints {
-		have = append(have, ep.name)
-		if ep.name == endpoint {
-			ep.steering.Store(uint32(s))
+	for i := range st.sources {
+		src := &st.sources[i]
+		all := src.target.name == endpoint
+		if all {
+			src.steering.Store(uint32(s))
 			found = true
+		}
+		for k, ep := range src.endpoints {
+			have = append(have, ep.name)
+			addrs := src.settings[k].addrs
+			if all || ep.name == endpoint || len(addrs) == 1 && endpoint == src.target.name+"@"+addrs[0].String() {
+				ep.steering.Store(uint32(s))
+				found = true
+			}
 		}
 	}
 	if !found {

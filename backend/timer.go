@@ -33,9 +33,13 @@ type timeoutError struct {
 	phase phase         // what was waited for
 	limit time.Duration // how long
 	total bool          // it was the budget until the final headers
+	body  bool          // it was the limit of the whole body
 }
 
 func (e *timeoutError) Error() string {
+	if e.body {
+		return fmt.Sprintf("backend: the body was not whole within %v", e.limit)
+	}
 	if e.total {
 		return fmt.Sprintf("backend: no final headers within %v", e.limit)
 	}
