@@ -11,7 +11,7 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-var errNotHTTP2 = errors.New("backend: HTTP/2 was not negotiated")
+var errNegotiated = errors.New("backend: HTTP/2 was not negotiated")
 
 // wish is what an attempt asks of a connection.
 type wish struct {
@@ -194,7 +194,7 @@ func (p *pool) dial(a *attempt, w wish) error {
 			raw.Close()
 			a.stage = phaseTLS
 			return &failure.Error{
-				Cause: failure.TLSProtocol, Err: errNotHTTP2,
+				Cause: failure.TLSProtocol, Err: errNegotiated,
 				Detail: fmt.Sprintf("the endpoint is to speak HTTP/2, but the handshake chose %q", firstOf(negotiated(conn), "no protocol")),
 			}
 		}
