@@ -49,7 +49,7 @@ func (b *Backend) start(parent context.Context, ep *endpoint, number int, limits
 	a := &attempt{b: b, ep: ep, limits: limits, number: number, expired: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(parent)
 	a.at.start = time.Now()
-	a.watch.begin(a.at.start, a.limit, a.timedOut)
+	a.watch.begin(a.at.start, a)
 	a.watch.until(budget, left)
 	ep.inFlight.Add(1)
 	return a

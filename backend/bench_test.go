@@ -133,7 +133,7 @@ func BenchmarkHeadScan(b *testing.B) {
 
 func BenchmarkWatch(b *testing.B) {
 	var w watch
-	w.begin(time.Now(), func(phase) time.Duration { return 15 * time.Second }, func(*timeoutError) {})
+	w.begin(time.Now(), watchedFuncs{func(phase) time.Duration { return 15 * time.Second }, func(*timeoutError) {}})
 	b.ReportAllocs()
 	for b.Loop() {
 		w.enter(phaseBody)

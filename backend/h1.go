@@ -22,6 +22,9 @@ type h1conn struct {
 	br   *bufio.Reader
 	bw   *bufio.Writer
 	head headScan
+	// clock is for the watches of its attempts from the second on: the first
+	// began before there was a connection. nil: it was not used again.
+	clock *clock
 
 	used      int // exchanges begun
 	epoch     int // of the pool, when the connection was known to be of use
@@ -186,6 +189,7 @@ func (c *h1conn) detach() (net.Conn, io.Reader, bool) {
 		return nil, nil, false
 	}
 	c.a = nil
+	c.stopClock()
 	if n := c.br.Buffered(); n > 0 {
 		ahead, _ := c.br.Peek(n)
 		return c.conn, io.MultiReader(bytes.NewReader(bytes.Clone(ahead)), c.conn), true
@@ -197,4 +201,11 @@ func (c *h1conn) close() {
 	// A TLS close would wait for a peer that does not read; the end of the
 	// message was told by the protocol.
 	c.raw.Close()
+	c.stopClock()
+}
+
+func (c *h1conn) stopClock() {
+	if c.clock != nil {
+		c.clock.timer.Stop()
+	}
 }

@@ -278,6 +278,15 @@ func TestShutdownWaits(t *testing.T) {
 	}
 }
 
+// watchedFuncs is an attempt to a watch.
+type watchedFuncs struct {
+	limitOf func(phase) time.Duration
+	fire    func(*timeoutError)
+}
+
+func (f watchedFuncs) limit(p phase) time.Duration { return f.limitOf(p) }
+func (f watchedFuncs) timedOut(e *timeoutError)    { f.fire(e) }
+
 func TestWatch(t *testing.T) {
 	limits := func(p phase) time.Duration {
 		return map[phase]time.Duration{phaseConnect: time.Second, phaseFirstByte: 3 * time.Second, phaseBody: 2 * time.Second}[p]
@@ -347,7 +356,7 @@ func TestWatch(t *testing.T) {
 				var fired *timeoutError
 				start := time.Now()
 				var at time.Duration
-				w.begin(start, limits, func(e *timeoutError) { fired, at = e, time.Since(start) })
+				w.begin(start, watchedFuncs{limits, func(e *timeoutError) { fired, at = e, time.Since(start) }})
 				w.until(tt.total, tt.total)
 				tt.run(&w)
 				time.Sleep(time.Minute)
@@ -374,17 +383,75 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// One clock serves watch after watch: what it was set for by an earlier one
+// neither fires a later one nor keeps it from firing in time.
+func TestWatchSharedClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		defer c.timer.Stop()
+		limits := map[phase]time.Duration{phaseConnect: time.Second, phaseFirstByte: 3 * time.Second, phaseBody: 2 * time.Second}
+		type firing struct {
+			phase phase
+			after time.Duration
+		}
+		var fired []firing
+		begin := func() *watch {
+			w, start := new(watch), time.Now()
+			w.begin(start, watchedFuncs{
+				func(p phase) time.Duration { return limits[p] },
+				func(e *timeoutError) { fired = append(fired, firing{e.phase, time.Since(start)}) },
+			})
+			w.attach(c)
+			return w
+		}
+		for i := range 20 { // left in time, each after another while
+			w := begin()
+			w.enter(phaseFirstByte)
+			time.Sleep(time.Duration(i) * 150 * time.Millisecond)
+			w.enter(phaseConnect)
+			time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+			if !w.end() {
+				t.Fatal("end reports a timer that fired")
+			}
+			time.Sleep(time.Duration(i) * 300 * time.Millisecond)
+		}
+		for _, p := range []phase{phaseBody, phaseConnect, phaseFirstByte} {
+			before := begin()
+			before.enter(phaseConnect)
+			time.Sleep(700 * time.Millisecond)
+			before.end()
+			w := begin()
+			w.enter(p)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			want := firing{p, limits[p]}
+			if len(fired) != 1 || fired[0].phase != p || (fired[0].after-want.after).Abs() > time.Millisecond {
+				t.Errorf("fired %+v, want %+v alone", fired, want)
+			}
+			if w.end() {
+				t.Error("end reports a timer that did not fire")
+			}
+			fired = nil
+		}
+	})
+}
+
 // A timer that fires and a phase that ends at the same moment: exactly one of
 // them wins.
 func TestWatchRace(t *testing.T) {
-	for range 200 {
+	shared := newClock()
+	defer shared.timer.Stop()
+	for i := range 400 {
 		var w watch
 		fired := make(chan *timeoutError, 1)
-		w.begin(time.Now(), func(phase) time.Duration { return 50 * time.Microsecond }, func(e *timeoutError) { fired <- e })
+		w.begin(time.Now(), watchedFuncs{func(phase) time.Duration { return 50 * time.Microsecond }, func(e *timeoutError) { fired <- e }})
+		if i%2 == 1 {
+			w.attach(shared)
+		}
 		w.enter(phaseConnect)
 		time.Sleep(50 * time.Microsecond)
 		if w.enter(phaseOff) {
-			w.timer.Stop()
+			w.clock.timer.Stop()
 			select {
 			case e := <-fired:
 				t.Fatalf("fired %v after the phase was left", e)

@@ -110,6 +110,10 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 		if alive(c.raw) {
 			c.head.limit = p.b.now().cfg.MaxHeaderBytes
 			a.conn, a.reused = c, true
+			if c.clock == nil {
+				c.clock = newClock()
+			}
+			a.watch.attach(c.clock)
 			return true
 		}
 		c.close()

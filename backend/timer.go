@@ -49,12 +49,12 @@ func (e *timeoutError) Error() string {
 // Timeout makes it a net.Error's kind of timeout.
 func (e *timeoutError) Timeout() bool { return true }
 
-// watch is the one timer of an attempt. Its word holds the phase and its
-// deadline; moving from phase to phase is a store. Firing is a compare-and-swap
-// from exactly the word that is due, so a late timer never kills a phase that
-// was left in time.
+// watch is the limits of an attempt. Its word holds the phase and its deadline;
+// moving from phase to phase is a store. Firing is a compare-and-swap from
+// exactly the word that is due, so a late timer never kills a phase that was
+// left in time.
 //
-// The runtime timer is only touched where it would fire too late: a deadline
+// The timer, its clock, is only touched where it would fire too late: a deadline
 // that moves further away is found out when it fires.
 //
 //	arm                         timer goroutine
@@ -65,16 +65,53 @@ func (e *timeoutError) Timeout() bool { return true }
 // sees the word of 1 and does.
 type watch struct {
 	word   atomic.Uint64 // deadline in µs since base << 8 | budgetBit | phase
-	next   atomic.Int64  // when the runtime timer fires; 0: it is not set
 	total  atomic.Int64  // deadline of everything until the final headers; 0: none
 	added  atomic.Int64  // what the budget was extended by, in µs
 	paused atomic.Int64  // since when the budget stands still; 0: it runs
 	out    atomic.Uint32 // the phase of whoever writes the request
-	timer  *time.Timer
 	base   time.Time
-	budget time.Duration             // what total was computed from
-	limits func(phase) time.Duration // 0: none
-	fire   func(*timeoutError)
+	budget time.Duration // what total was computed from
+	of     watched
+	clock  *clock // set before anybody else can move the watch
+	ahead  int64  // of the clock's base, in µs
+	own    clock  // where no other is used
+}
+
+// watched is what a watch is for.
+type watched interface {
+	limit(p phase) time.Duration // 0: none
+	timedOut(e *timeoutError)    // on a goroutine of its own, at most once
+}
+
+// clock is a runtime timer. A connection's serves one watch after the other and
+// is left as it is set between them: on a busy connection it is touched every
+// few seconds, not with every exchange. What that saves is less the work than
+// the threads that the runtime wakes for a timer that becomes the first.
+type clock struct {
+	next  atomic.Int64          // when the timer fires, in µs since base; 0: it is not set
+	watch atomic.Pointer[watch] // whom it fires for; nil: nobody
+	base  time.Time
+	timer *time.Timer
+}
+
+func (c *clock) start(now time.Time) {
+	c.base = now.Add(-time.Millisecond)
+	c.timer = time.AfterFunc(time.Hour, c.tick)
+}
+
+func (c *clock) now() int64 { return int64(time.Since(c.base) / time.Microsecond) }
+
+func newClock() *clock {
+	c := new(clock)
+	c.start(time.Now())
+	return c
+}
+
+// attach has the watch use a connection's clock. It comes before the first
+// phase.
+func (w *watch) attach(c *clock) {
+	w.clock, w.ahead = c, int64(w.base.Sub(c.base)/time.Microsecond)
+	c.watch.Store(w)
 }
 
 const (
@@ -85,13 +122,11 @@ const (
 
 func (w *watch) now() int64 { return int64(time.Since(w.base) / time.Microsecond) }
 
-// begin starts the watch with nothing to wait for. fire runs on a goroutine of
-// its own, at most once.
-func (w *watch) begin(now time.Time, limits func(phase) time.Duration, fire func(*timeoutError)) {
+// begin starts the watch with nothing to wait for.
+func (w *watch) begin(now time.Time, of watched) {
 	// The base lies in the past, so that no deadline is 0.
-	w.base, w.limits, w.fire = now.Add(-time.Millisecond), limits, fire
+	w.base, w.of = now.Add(-time.Millisecond), of
 	w.out.Store(uint32(phaseWrite))
-	w.timer = time.AfterFunc(time.Hour, w.tick)
 }
 
 // until sets the budget until the final headers, of which left remains; a zero
@@ -135,7 +170,7 @@ func (w *watch) wordFor(p phase) uint64 {
 	now := w.now()
 	var at int64
 	word := uint64(p)
-	if d := w.limits(p); d > 0 {
+	if d := w.of.limit(p); d > 0 {
 		at = now + max(1, int64(d/time.Microsecond))
 	}
 	if p != phaseUpload && p != phaseWrite && p != phaseBody {
@@ -154,6 +189,10 @@ func (w *watch) wordFor(p phase) uint64 {
 // enter moves to p, whatever the phase is, and reports whether it could: it
 // can't once the timer has fired.
 func (w *watch) enter(p phase) bool {
+	if w.clock == nil && p != phaseOff {
+		w.own.start(w.base)
+		w.attach(&w.own)
+	}
 	word := w.wordFor(p)
 	for {
 		old := w.word.Load()
@@ -196,25 +235,28 @@ func (w *watch) back() {
 	}
 }
 
-// schedule makes sure that the runtime timer fires at the latest at the tick.
+// schedule makes sure that the clock fires at the latest at the deadline.
 func (w *watch) schedule(at int64) {
-	if at == 0 {
-		return
+	if at != 0 {
+		w.clock.schedule(at + w.ahead)
 	}
+}
+
+func (c *clock) schedule(at int64) {
 	for {
-		next := w.next.Load()
+		next := c.next.Load()
 		if next != 0 && next <= at {
 			return
 		}
-		if w.next.CompareAndSwap(next, at) {
+		if c.next.CompareAndSwap(next, at) {
 			break
 		}
 	}
 	// Of two at once the later one may be the second to set the timer: it sets
 	// it again to what counts.
 	for at != 0 {
-		w.timer.Reset(time.Duration(max(0, at-w.now())) * time.Microsecond)
-		next := w.next.Load()
+		c.timer.Reset(time.Duration(max(0, at-c.now())) * time.Microsecond)
+		next := c.next.Load()
 		if next == at {
 			return
 		}
@@ -223,8 +265,14 @@ func (w *watch) schedule(at int64) {
 }
 
 // tick runs when the runtime timer fires.
+func (c *clock) tick() {
+	c.next.Store(0)
+	if w := c.watch.Load(); w != nil {
+		w.tick()
+	}
+}
+
 func (w *watch) tick() {
-	w.next.Store(0)
 	for {
 		old := w.word.Load()
 		p, at := phase(old&phaseMask), int64(old>>8)
@@ -236,19 +284,25 @@ func (w *watch) tick() {
 			return
 		}
 		if w.word.CompareAndSwap(old, uint64(phaseFired)) {
-			e := &timeoutError{phase: p, limit: w.limits(p)}
+			e := &timeoutError{phase: p, limit: w.of.limit(p)}
 			if old&budgetBit != 0 {
 				e.total, e.limit = true, w.budget
 			}
-			w.fire(e)
+			w.of.timedOut(e)
 			return
 		}
 	}
 }
 
-// end stops the watch for good, unless it has fired.
+// end stops the watch for good, unless it has fired. The clock of a connection
+// goes on without it.
 func (w *watch) end() bool {
 	ok := w.enter(phaseOff)
-	w.timer.Stop()
+	if w.clock != nil {
+		w.clock.watch.Store(nil)
+	}
+	if w.clock == &w.own {
+		w.own.timer.Stop()
+	}
 	return ok
 }
