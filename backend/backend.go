@@ -58,6 +58,12 @@ func newWith(cfg Config, d dialer) (*Backend, error) {
 	return b, nil
 }
 
+// ID is the name by which this backend goes in the Via and CDN-Loop fields of
+// what it forwards (RFC 9110 section 7.6.3, RFC 8586), and by which it knows a
+// request that comes back. It is a token, made up by New, and stays the same for
+// the life of the Backend.
+func (b *Backend) ID() string { return b.id }
+
 // ServeHTTP answers r from one of the endpoints. It panics
 // http.ErrAbortHandler where the response broke after its header section was
 // sent.
@@ -68,10 +74,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer b.calls.leave(c)
-	if r.Method == http.MethodConnect {
-		// A gateway is no tunnel to wherever (RFC 9110 section 9.3.6).
-		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE")
-		http.Error(w, "405 Method Not Allowed", http.StatusMethodNotAllowed)
+	if answerHere(w, r, c.state.remote) {
 		return
 	}
 	if c.state.remote {

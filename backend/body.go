@@ -103,7 +103,7 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 	if a.inner != nil {
 		maps.Copy(h, res.Header)
 	} else {
-		endToEnd(h, res.Header, false)
+		endToEnd(h, res.Header)
 	}
 	if !bodyAllowed(res.StatusCode) && res.StatusCode != http.StatusNotModified {
 		delete(h, "Content-Length")

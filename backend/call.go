@@ -358,7 +358,7 @@ func (c *call) interim(res *http.Response) {
 	}
 	h := c.w.Header()
 	passed := make(http.Header, len(res.Header))
-	endToEnd(passed, res.Header, false)
+	endToEnd(passed, res.Header)
 	before := make(http.Header, len(passed))
 	for name, values := range passed {
 		if have, ok := h[name]; ok {

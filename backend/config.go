@@ -97,6 +97,11 @@ type Config struct {
 	// it forwards for: its X-Forwarded-* and Forwarded fields are then appended
 	// to, else replaced. nil trusts nobody.
 	TrustForwarded func(*http.Request) bool
+	// Forwarded adds an element to the Forwarded field (RFC 7239) besides the
+	// X-Forwarded ones: for is the peer's address, by an obfuscated name of this
+	// backend, host and proto what the client used. Without it one is added only
+	// to a field that a trusted peer sent.
+	Forwarded bool
 
 	// Health is the active check; the zero value is none.
 	Health Health

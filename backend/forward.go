@@ -2,9 +2,7 @@ package backend
 
 import (
 	"iter"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -18,9 +16,22 @@ var oneHop = map[string]bool{
 	"Upgrade": true, "Http2-Settings": true, "Proxy-Authorization": true, "Proxy-Authenticate": true,
 }
 
-// ours has the fields that a client's Connection field can't take away: what
-// was put there on this side of it, and what loops are detected by.
+// ours has the fields that no trailer section may bring: what was put into the
+// header section on this side of the client, and what loops are detected by.
 var ours = map[string]bool{"X-Request-Id": true, "Via": true, "Cdn-Loop": true}
+
+// meantForAll has fields that a Connection field must not name (RFC 9110 section
+// 7.6.1) and can't take away here. Without them a recipient would be misled: a
+// private answer could be stored, or a client could strip what was put there on
+// this side of it. claimsClient has others.
+var meantForAll = map[string]bool{
+	"X-Request-Id": true, "Via": true, "Cdn-Loop": true, "Traceparent": true, "Tracestate": true, "Baggage": true, "Max-Forwards": true,
+	"Host": true, "Authorization": true, "Cookie": true, "Origin": true, "Range": true, "Expect": true,
+	"If-Match": true, "If-None-Match": true, "If-Modified-Since": true, "If-Unmodified-Since": true, "If-Range": true,
+	"Cache-Control": true, "Cdn-Cache-Control": true, "Pragma": true, "Vary": true, "Age": true, "Date": true, "Expires": true, "Etag": true,
+	"Set-Cookie": true, "Location": true, "Retry-After": true, "Www-Authenticate": true, "Strict-Transport-Security": true,
+	"Content-Type": true, "Content-Encoding": true, "Content-Length": true, "Content-Range": true, "Content-Security-Policy": true,
+}
 
 // listSeq gives the members of a comma-separated list of tokens.
 func listSeq(v string) iter.Seq[string] {
@@ -46,11 +57,11 @@ func hasToken(values []string, want string) bool {
 
 // endToEnd copies the fields of h that are not of one hop to dst. The values
 // are shared, not to be changed.
-func endToEnd(dst, h http.Header, request bool) {
+func endToEnd(dst, h http.Header) {
 	var nominated map[string]bool
 	for _, v := range h["Connection"] {
 		for name := range listSeq(v) {
-			if name = http.CanonicalHeaderKey(name); !oneHop[name] && (!request || !ours[name]) {
+			if name = http.CanonicalHeaderKey(name); !oneHop[name] && !meantForAll[name] && !claimsClient(name) {
 				if nominated == nil {
 					nominated = make(map[string]bool)
 				}
@@ -111,11 +122,15 @@ func printable(s string) bool {
 // forwardHeader is the header section for remote endpoints.
 func (s *state) forwardHeader(r *http.Request) http.Header {
 	h := make(http.Header, len(r.Header)+6)
-	endToEnd(h, r.Header, true)
+	endToEnd(h, r.Header)
 	delete(h, "Content-Length")
 	delete(h, "Expect")
 	delete(h, "Host")
-	delete(h, "Proxy") // CGI origins read it as the HTTP_PROXY of their environment
+	delete(h, "Proxy")                          // CGI origins read it as the HTTP_PROXY of their environment
+	if crumbs := h["Cookie"]; len(crumbs) > 1 { // RFC 9113 section 8.2.3
+		h["Cookie"] = []string{strings.Join(crumbs, "; ")}
+	}
+	oneFurther(h, r.Method)
 	s.forwardedFor(h, r)
 	version := "1.1 "
 	if r.ProtoMajor == 2 {
@@ -128,69 +143,11 @@ func (s *state) forwardHeader(r *http.Request) http.Header {
 	return h
 }
 
-// joined appends to a list field, in one line.
-func joined(have []string, one string) []string {
-	if len(have) == 0 {
-		return []string{one}
-	}
-	return []string{strings.Join(have, ", ") + ", " + one}
-}
-
-// forwardedFor says whom the request came from. What a client that is not
-// trusted says about it is dropped.
-func (s *state) forwardedFor(h http.Header, r *http.Request) {
-	client, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		client = ""
-	}
-	proto := "http"
-	if r.TLS != nil {
-		proto = "https"
-	}
-	if s.cfg.TrustForwarded == nil || !s.cfg.TrustForwarded(r) {
-		for name := range h {
-			if claimsClient(name) {
-				delete(h, name)
-			}
-		}
-	}
-	if client != "" {
-		h["X-Forwarded-For"] = joined(h["X-Forwarded-For"], client)
-		if have := h["Forwarded"]; len(have) > 0 {
-			h["Forwarded"] = joined(have, forwardedNode(client, proto))
-		}
-	}
-	if len(h["X-Forwarded-Proto"]) == 0 {
-		h["X-Forwarded-Proto"] = []string{proto}
-	}
-	if len(h["X-Forwarded-Host"]) == 0 && r.Host != "" {
-		h["X-Forwarded-Host"] = []string{r.Host}
-	}
-}
-
-// claimsClient tells whether a field says whom a request came from. An
-// underscore counts as a hyphen: backends that make variables of the names
-// (RFC 3875 section 4.1.18) can't tell them apart.
-func claimsClient(name string) bool {
-	if strings.Contains(name, "_") {
-		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	}
-	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip"
-}
-
-// forwardedNode is our element of a Forwarded field (RFC 7239 section 4).
-func forwardedNode(client, proto string) string {
-	if strings.Contains(client, ":") {
-		client = `"[` + client + `]"`
-	}
-	return "for=" + client + ";proto=" + proto
-}
-
 // looped tells whether the request has been here before.
 func (b *Backend) looped(r *http.Request) bool {
 	for _, v := range r.Header["Via"] {
 		for one := range listSeq(v) {
-			if fields := strings.Fields(one); len(fields) >= 2 && fields[1] == b.id {
+			if fields := strings.Fields(one); len(fields) >= 2 && strings.EqualFold(fields[1], b.id) {
 				return true
 			}
 		}
@@ -198,32 +155,12 @@ func (b *Backend) looped(r *http.Request) bool {
 	for _, v := range r.Header["Cdn-Loop"] {
 		for one := range listSeq(v) {
 			id, _, _ := strings.Cut(one, ";")
-			if strings.TrimSpace(id) == b.id {
+			if strings.EqualFold(strings.TrimSpace(id), b.id) {
 				return true
 			}
 		}
 	}
 	return false
-}
-
-// join puts the endpoint's path in front of the request's. The escaped forms
-// are joined, so that nothing is decoded on the way.
-func (ep *endpoint) join(u *url.URL) *url.URL {
-	out := &url.URL{
-		Scheme: ep.url.Scheme, Host: ep.url.Host, Path: u.Path,
-		RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
-	}
-	escaped := u.EscapedPath()
-	prefix := strings.TrimSuffix(ep.url.EscapedPath(), "/")
-	if u.Path == "*" && prefix == "" {
-		return out
-	}
-	if !strings.HasPrefix(escaped, "/") {
-		escaped, out.Path = "/"+escaped, "/"+out.Path
-	}
-	out.Path = strings.TrimSuffix(ep.url.Path, "/") + out.Path
-	out.RawPath = prefix + escaped
-	return out
 }
 
 // unfit names what keeps a request from being forwarded as it is; nil if
@@ -237,30 +174,14 @@ func (s *state) unfit(r *http.Request) *failure.Error {
 		return &failure.Error{Cause: failure.Loop, Backend: s.cfg.Name, Detail: "Via or CDN-Loop names " + s.b.id}
 	case !token(r.Method):
 		return bad("the method is no token")
-	case strings.ContainsFunc(r.Host, unsafe):
-		return bad("the Host has forbidden characters")
+	case !validHost(r.Host):
+		return bad("the Host is no host")
 	case strings.ContainsFunc(r.URL.RawQuery, unsafe):
 		return bad("the query has forbidden characters")
 	case s.prefixed && climbs(r.URL.Path):
 		return bad("the path leaves the endpoint's")
 	}
 	return nil
-}
-
-func unsafe(c rune) bool { return c <= ' ' || c == 0x7f }
-
-// climbs tells whether a path has segments that lead upward.
-func climbs(path string) bool {
-	if !strings.Contains(path, "..") {
-		return false
-	}
-	for one := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
-		// Some take what follows a semicolon for parameters of the segment.
-		if name, _, _ := strings.Cut(one, ";"); name == ".." {
-			return true
-		}
-	}
-	return false
 }
 
 // request makes what is sent to ep.
@@ -281,11 +202,14 @@ func (c *call) request(ep *endpoint) *request {
 	if c.cfg().PreserveHost && c.r.Host != "" {
 		host = c.r.Host
 	}
+	host = unzoned(host)
 	q.http = &http.Request{
 		Method: c.r.Method, URL: u, Host: host, Header: c.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	q.target = u.RequestURI()
+	if q.target = u.RequestURI(); c.r.URL.Path == "*" && c.r.Method == http.MethodOptions {
+		q.target = "*" // RFC 9112 section 3.2.4
+	}
 	q.upgrade, q.te, q.expect = c.upgrade, c.te, c.expect
 	return q
 }

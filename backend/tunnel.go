@@ -148,7 +148,7 @@ func (c *call) tunnel(a *attempt, res *http.Response) *failure.Error {
 // writeSwitch sends the 101 (RFC 9110 section 7.8).
 func writeSwitch(w *bufio.Writer, res *http.Response) error {
 	h := make(http.Header, len(res.Header))
-	endToEnd(h, res.Header, false)
+	endToEnd(h, res.Header)
 	delete(h, "Content-Length")
 	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n")
 	writeField(w, "Upgrade", res.Header.Get("Upgrade"))
