@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/admit"
 )
 
 // attempt is one try to have one endpoint answer one request. It belongs to the
@@ -39,19 +40,21 @@ type attempt struct {
 	res      *http.Response
 	waited   atomic.Int64 // for the body, in ns; where that has a limit
 	gate     *pass
+	slot     *admit.Semaphore // what a handler gives back when it returns; nil: nothing
+	check    bool             // an active check; it takes no slot
 	finished bool
 	awaited  bool // counted among those that wait for an answer
 }
 
 // start begins an attempt under the request's context. left is what remains of
-// the budget until the final headers.
+// the budget until the final headers. The endpoint has given a slot, see
+// [endpoint.acquire], or it is a check.
 func (b *Backend) start(parent context.Context, ep *endpoint, number int, limits *Timeouts, budget, left time.Duration) *attempt {
 	a := &attempt{b: b, ep: ep, limits: limits, number: number, expired: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancelCause(parent)
 	a.at.start = time.Now()
 	a.watch.begin(a.at.start, a)
 	a.watch.until(budget, left)
-	ep.inFlight.Add(1)
 	return a
 }
 
@@ -222,8 +225,8 @@ func (a *attempt) finish(e *failure.Error) {
 		a.h2.release(a)
 	}
 	a.cancel(nil)
-	if a.inner == nil {
-		a.ep.inFlight.Add(-1)
+	if a.inner == nil && !a.check {
+		a.b.vacate(a.ep)
 	}
 	a.gate.done(e)
 }

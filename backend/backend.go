@@ -32,6 +32,8 @@ type Backend struct {
 	checks   sync.WaitGroup
 	handlers sync.WaitGroup // of in-process endpoints
 	calls    inFlight
+	entrance entrance
+	budget   budget
 }
 
 // New checks cfg and starts the active checks, if there are any. The error
@@ -49,6 +51,7 @@ func newWith(cfg Config, d dialer) (*Backend, error) {
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
 	b.calls.init()
+	b.entrance.init(b)
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	b.change(func(old *state, w *workshop) *state {
 		next := b.plan(old, cfg, targets, true, w)
@@ -83,6 +86,11 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if e := c.enter(); e != nil {
+		b.refuse(c, e) //nolint:contextcheck // the call has the request
+		return
+	}
+	defer c.leave()
 	if c.upgrade != "" && c.inProcess() { //nolint:contextcheck // the call has the request
 		return
 	}
@@ -137,7 +145,7 @@ func (c *call) inProcess() bool {
 	if !c.state.endpoints[0].inProcess() && len(c.state.endpoints) == 1 {
 		return false
 	}
-	ep, gate, refused := c.state.choose(nil, false)
+	ep, gate, refused := c.pick(false)
 	switch {
 	case refused != nil:
 		c.b.refuse(c, refused)
@@ -164,7 +172,7 @@ func (c *call) refused(e *failure.Error) {
 
 // refuse ends a request without an attempt.
 func (b *Backend) refuse(c *call, e *failure.Error) {
-	b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: e})
+	b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: e, Phases: c.waited})
 	c.fail(e)
 }
 
@@ -214,6 +222,7 @@ func (b *Backend) Shutdown(ctx context.Context) error {
 	b.calls.close()
 	b.closeSet()
 	b.stop()
+	b.entrance.close(&failure.Error{Cause: failure.Draining, Backend: b.now().cfg.Name})
 	b.tunnels.close()
 	for _, ep := range b.now().endpoints {
 		if ep.pool != nil {

@@ -40,10 +40,15 @@ func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failur
 			if !ep.up() {
 				continue
 			}
+			if e := ep.acquire(); e != nil {
+				refused = append(refused, refusal{ep, s.named(ep, e)})
+				continue
+			}
 			done, err := permit(ep.asked())
 			if err == nil {
 				return ep, done, nil
 			}
+			ep.unused()
 			refused = append(refused, refusal{ep, s.named(ep, err)})
 		}
 	}

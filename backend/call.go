@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/admit"
 )
 
 // call is one request on its way through the backend: its attempts, one after
@@ -37,14 +38,16 @@ type call struct {
 	current *attempt
 	cutBy   error // why the request is cut off
 
-	picked     *endpoint // for the first attempt; nil: the balance picks
+	slot       *admit.Semaphore // where a slot is held; nil: none is
+	picked     *endpoint        // for the first attempt; nil: the balance picks
 	pickedGate *pass
 
 	tried    []*endpoint
 	attempts int
 	once     [4]failure.Cause // causes that permit one retry and had it
 	nOnce    int
-	phases   failure.Timings // of the attempts that ended
+	phases   failure.Timings // of the attempts that ended, and of waiting
+	waited   failure.Timings // of waiting since the last attempt
 	uploaded time.Duration   // time in which the request's body was under way
 
 	early     bool  // the response was begun before the upload ended
@@ -84,7 +87,7 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 		ep, gate, refused := c.choose(other)
 		if refused != nil {
 			if last == nil {
-				c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: refused})
+				c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: refused, Phases: c.waited})
 				return nil, nil, refused
 			}
 			return nil, nil, last.With(failure.Note{Kind: failure.NotRetried, Detail: refused.Cause.String()})
@@ -119,21 +122,26 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 // choose picks the endpoint for the next attempt; the first of an upgrade has
 // been picked already.
 func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
+	if e := c.enter(); e != nil { // a handler may still have the slot
+		return nil, nil, e
+	}
 	if ep := c.picked; ep != nil {
 		c.picked = nil
 		return ep, c.pickedGate, nil
 	}
-	return c.state.choose(c.tried, other)
+	return c.pick(other)
 }
 
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.attempts++
 	c.tried = append(c.tried, ep)
-	budget := c.limits.UntilHeaders
-	left := max(budget-time.Since(c.began)+c.uploaded, time.Millisecond)
-	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, budget, left)
+	left, _ := c.left()
+	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, c.limits.UntilHeaders, max(left, time.Millisecond))
 	a.gate, a.upload = gate, c.upload
 	a.await()
+	if ep.inProcess() {
+		a.slot, c.slot = c.slot, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = a
@@ -304,6 +312,9 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	c.uploaded += uploaded
 	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now, uploaded: uploaded})
 	a.finish(e)
+	c.told(a, e, now, uploaded)
+	phases.Add(c.waited)
+	c.waited = failure.Timings{}
 	ev := Event{
 		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,
 	}
@@ -346,7 +357,7 @@ func (c *call) backoff(e *failure.Error) error {
 	case <-c.r.Context().Done():
 		return context.Cause(c.r.Context())
 	}
-	c.phases[failure.PhaseBackoff] += d
+	c.waitedFor(failure.PhaseBackoff, d)
 	return nil
 }
 

@@ -87,6 +87,36 @@ type Config struct {
 	// negative is refused.
 	MaxHeaderBytes int64
 
+	// RetryBudget limits the retries that send a request again to this share of
+	// the requests of the last ten seconds; 0 is 0.2, negative no limit. Retries
+	// of what was never sent, or met a connection that was just closing, are
+	// free.
+	RetryBudget float64
+	// RetryBudgetMin is how many such retries are permitted in ten seconds
+	// whatever the share; 0 is 3, negative none.
+	RetryBudgetMin int
+	// ReplayIdempotencyKey has a request with an Idempotency-Key field repeated
+	// like an idempotent one. The endpoints must know what the field means.
+	ReplayIdempotencyKey bool
+
+	// MaxInFlight limits the requests that all endpoints together work on at
+	// once; 0 is no limit, negative is refused. Where an Endpoint has a limit of
+	// its own, both hold.
+	MaxInFlight int
+	// Limit is one that changes, beside MaxInFlight; nil is none.
+	Limit Limit
+	// NewLimit makes one limit that changes per endpoint, beside its
+	// MaxInFlight; it is called once per endpoint with its name, and may return
+	// nil for none.
+	NewLimit func(endpoint string) Limit
+	// Queue is how many requests may wait for one of those in flight to end;
+	// 0 is as many as the limit, at most 1024; negative none. When it has been
+	// full or in vain for a second the newest goes first.
+	Queue int
+	// QueueWait is how long a request may wait so; 0 is 1 s, negative is
+	// refused.
+	QueueWait time.Duration
+
 	// TLS is used for https endpoints. It is cloned; nil is the defaults of
 	// crypto/tls. An empty NextProtos offers HTTP/2 and HTTP/1.1.
 	TLS *tls.Config

@@ -93,6 +93,8 @@ func resolved(cfg Config) (Config, []target, error) {
 	case cfg.MaxHeaderBytes < 0:
 		fail("Config.MaxHeaderBytes is %d: must be positive, or 0 for %d", cfg.MaxHeaderBytes, defaultMaxHeader)
 	}
+	cfg.checkRetries(fail)
+	cfg.checkLimits(fail)
 	cfg.Health.check(fail)
 	if cfg.Gate != nil && cfg.NewGate != nil {
 		fail("Config.Gate and Config.NewGate are both set: one gate for the backend, or one per endpoint")

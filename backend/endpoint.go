@@ -51,6 +51,9 @@ type settings struct {
 
 	name *name // nil: nothing to resolve in the background
 	place
+
+	adaptive Limit // made by NewLimit; nil: none
+	ownLimit bool  // NewLimit was asked
 }
 
 func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
@@ -73,6 +76,13 @@ func settingsOf(cfg Config, one Endpoint, name string, before *settings) *settin
 	s := &settings{
 		weight: max(1, one.Weight), backup: one.Backup, limit: one.MaxInFlight,
 		handler: one.Handler, gate: cfg.Gate,
+	}
+	switch {
+	case cfg.NewLimit == nil:
+	case before != nil && before.ownLimit:
+		s.adaptive, s.ownLimit = before.adaptive, true
+	default:
+		s.adaptive, s.ownLimit = cfg.NewLimit(name), true
 	}
 	switch {
 	case cfg.NewGate == nil:

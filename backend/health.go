@@ -69,6 +69,7 @@ func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
 	after := ep.health
 	ep.mu.Unlock()
 	if after.up != before.up {
+		b.endpointsChanged()
 		b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Healthy: after.up, Detail: detail})
 	}
 }
@@ -79,6 +80,7 @@ func (b *Backend) check(ctx context.Context, ep *endpoint) (good bool, detail st
 	cfg := &s.cfg.Health
 	limit := cfg.Timeout
 	a := b.start(ctx, ep, 1, &s.limits, 0, 0)
+	a.check = true
 	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
 	defer stop.Stop()
 	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose,contextcheck // the attempt owns it until finish, and has the context

@@ -269,13 +269,24 @@ func (x *inProcess) serve() {
 		}
 		w.release()
 		x.after = w.header
-		x.a.ep.inFlight.Add(-1)
+		x.leave()
 		close(x.done)
 		x.a.b.handlers.Done()
 	}()
 	x.a.ep.settings.Load().handler.ServeHTTP(w, x.req)
 	w.end()
 	returned = true
+}
+
+// leave gives back what the handler held until it returned.
+func (x *inProcess) leave() {
+	if x.a.check {
+		return
+	}
+	x.a.b.vacate(x.a.ep)
+	if x.a.slot != nil {
+		x.a.slot.Release()
+	}
 }
 
 // hand gives p to the request's goroutine and waits until it is done with it.

@@ -74,6 +74,7 @@ func (b *Backend) Steer(endpoint string, s Steering) error {
 			}
 		}
 	}
+	b.endpointsChanged()
 	if !found {
 		return fmt.Errorf("backend: Steer: no endpoint %q: there are %s", endpoint, strings.Join(have, ", "))
 	}

@@ -210,9 +210,8 @@ func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
 	}}
 	w.Init(c.w, nil)
 	began := time.Now()
-	ep.inFlight.Add(1)
 	defer func() {
-		ep.inFlight.Add(-1)
+		c.b.vacate(ep)
 		ev := Event{Kind: AttemptDone, Endpoint: ep.name, Attempt: 1, Status: w.Status()}
 		v := recover()
 		if v != nil {

@@ -34,6 +34,7 @@ type Semaphore struct {
 	line     line
 	strained time.Time // when the present strain began; zero: none
 	refused  time.Time // when somebody was last refused under it
+	closed   error     // nobody waits any more
 }
 
 // New makes a semaphore with nobody in.
@@ -94,13 +95,17 @@ func (s *Semaphore) take(limit int) bool {
 // (0: as long as ctx lasts).
 //
 // The error is a [*RefusedError], the cause of ctx's end, or what [Semaphore.Flush]
-// was called with. With an error no slot is held.
+// or [Semaphore.Close] was called with. With an error no slot is held.
 func (s *Semaphore) Acquire(ctx context.Context, queue int, wait time.Duration) error {
 	limit := s.limit()
 	s.mu.Lock()
 	if s.take(limit) {
 		s.mu.Unlock()
 		return nil
+	}
+	if err := s.closed; err != nil {
+		s.mu.Unlock()
+		return err
 	}
 	if s.line.n >= queue {
 		r := s.refusal(Full, limit, queue)
@@ -211,6 +216,20 @@ func (s *Semaphore) grant(limit int) {
 func (s *Semaphore) Flush(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flush(err)
+}
+
+// Close empties the line like Flush, and nobody gets into it any more. Slots can
+// still be had as long as some are free.
+func (s *Semaphore) Close(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = err
+	s.flush(err)
+}
+
+// flush requires that mu is held.
+func (s *Semaphore) flush(err error) {
 	for w := s.line.first; w != nil; w = s.line.first {
 		s.line.remove(w)
 		w.done <- err

@@ -100,8 +100,18 @@ func TestRefusals(t *testing.T) {
 		if err := s.Acquire(t.Context(), 1, 0); !errors.Is(err, down) {
 			t.Errorf("Acquire = %v, want %v", err, down)
 		}
+		time.AfterFunc(time.Millisecond, func() { s.Close(down) })
+		for range 2 { // who waits, and who comes later
+			if err := s.Acquire(t.Context(), 1, 0); !errors.Is(err, down) {
+				t.Errorf("Acquire = %v, want %v", err, down)
+			}
+		}
 		if got, want := s.Stats(), (Stats{Limit: 1, InFlight: 1}); got != want {
 			t.Errorf("Stats = %+v, want %+v", got, want)
+		}
+		s.Release()
+		if err := s.Acquire(t.Context(), 1, 0); err != nil {
+			t.Errorf("Acquire of a free slot = %v", err)
 		}
 	})
 }

@@ -1,0 +1,411 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/admit"
+)
+
+// Limit is a limit of requests in flight that changes by what it is told. Its
+// methods are called on the goroutines of requests, under no lock.
+type Limit interface {
+	// Limit is how many requests may be in flight now; what is below 1 counts
+	// as 1.
+	Limit() int
+	// Done is told the end of every attempt that says something: the time until
+	// the final header section of an answer, or with ok false the time until a
+	// failure that counts against the backend ([failure.Error.Verdict]). Clients
+	// that left, upgrades, and what else says nothing about the backend are not
+	// told.
+	Done(latency time.Duration, ok bool)
+}
+
+const (
+	maxQueue         = 1024 // the default at most
+	defaultQueueWait = time.Second
+	doorEvery        = 25 * time.Millisecond
+)
+
+func (cfg *Config) checkLimits(fail failFunc) {
+	durationField{"QueueWait", &cfg.QueueWait, defaultQueueWait, false}.check(fail)
+	if cfg.MaxInFlight < 0 {
+		fail("Config.MaxInFlight is %d: must be positive, or 0 for no limit", cfg.MaxInFlight)
+	}
+}
+
+// limited tells whether the backend as a whole has a limit.
+func (cfg *Config) limited() bool { return cfg.MaxInFlight > 0 || cfg.Limit != nil }
+
+// lower is the smaller one of a fixed limit and one that changes; 0 is none.
+func lower(fixed int, changing Limit) int {
+	if changing == nil {
+		return fixed
+	}
+	n := max(1, changing.Limit())
+	if fixed > 0 {
+		n = min(n, fixed)
+	}
+	return n
+}
+
+// queueFor is how many may wait for one of limit slots.
+func (cfg *Config) queueFor(limit int) int {
+	if cfg.Queue != 0 {
+		return max(0, cfg.Queue)
+	}
+	return min(limit, maxQueue)
+}
+
+// acquire takes one of the endpoint's slots; [Backend.vacate] gives it back. The
+// error is that there is none.
+func (ep *endpoint) acquire() *failure.Error {
+	set := ep.settings.Load()
+	limit := lower(set.limit, set.adaptive)
+	if limit == 0 {
+		ep.inFlight.Add(1)
+		return nil
+	}
+	for {
+		n := ep.inFlight.Load()
+		if n >= int64(limit) {
+			return &failure.Error{Cause: failure.ConnectionLimit, Detail: fmt.Sprintf("%d of %d requests in flight", n, limit)}
+		}
+		if ep.inFlight.CompareAndSwap(n, n+1) {
+			return nil
+		}
+	}
+}
+
+// unused gives back a slot that was taken a moment ago for nothing. Whoever is
+// at the door is not told: it may be the one who took it.
+func (ep *endpoint) unused() { ep.inFlight.Add(-1) }
+
+// vacate gives a slot back.
+func (b *Backend) vacate(ep *endpoint) {
+	ep.inFlight.Add(-1)
+	b.entrance.stir()
+}
+
+// entrance is where requests wait for a slot: in the line of the backend's own
+// limit, then, where every endpoint that could be used is at its limit, at the
+// door.
+//
+// Whoever is at the door, one at a time, looks for an endpoint whenever a slot
+// became free; the others wait behind. While somebody is there, who comes later
+// gets behind as well.
+//
+//	at the door                  elsewhere
+//	1 waiting++                  a slot--
+//	2 look for a slot            b read waiting, stir
+//
+// Whatever the interleaving, either 2 sees the slot of a, or b sees 1.
+type entrance struct {
+	slots   *admit.Semaphore // of the backend
+	door    *admit.Semaphore // of 1
+	waiting atomic.Int32     // at the door and behind
+	stirred chan struct{}    // something changed; room for one
+}
+
+func (n *entrance) init(b *Backend) {
+	n.slots, n.door = admit.New((*ownLimit)(b)), admit.New(admit.Fixed(1))
+	n.stirred = make(chan struct{}, 1)
+}
+
+// ownLimit is the backend's own limit at this moment.
+type ownLimit Backend
+
+func (b *ownLimit) Limit() int {
+	cfg := &b.state.Load().cfg
+	if n := lower(cfg.MaxInFlight, cfg.Limit); n > 0 {
+		return n
+	}
+	return math.MaxInt
+}
+
+// stir has whoever is at the door look again.
+func (n *entrance) stir() {
+	if n.waiting.Load() == 0 {
+		return
+	}
+	select {
+	case n.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// close turns everybody away who waits, and everybody who would have to.
+func (n *entrance) close(e *failure.Error) {
+	n.slots.Close(e)
+	n.door.Close(e)
+	n.stir()
+}
+
+// queued is how many requests wait.
+func (n *entrance) queued() int { return n.slots.Stats().Queued + int(n.waiting.Load()) }
+
+var errNoneLeft = errors.New("backend: no endpoint is left")
+
+// endpointsChanged is told whenever an endpoint came to be used or to be used no
+// more, or a limit changed. Where none is left nobody waits for a slot.
+func (b *Backend) endpointsChanged() {
+	n := &b.entrance
+	if !b.Available() {
+		n.slots.Flush(errNoneLeft)
+	} else {
+		n.slots.Wake()
+	}
+	n.stir()
+}
+
+// enter takes a slot of the backend. The error ends the request.
+func (c *call) enter() *failure.Error {
+	cfg := c.cfg()
+	if c.slot != nil || !cfg.limited() {
+		return nil
+	}
+	slots := c.b.entrance.slots
+	if slots.TryAcquire() {
+		c.slot = slots
+		return nil
+	}
+	if !c.b.Available() {
+		if c.b.calls.closing() {
+			return &failure.Error{Cause: failure.Draining, Backend: cfg.Name}
+		}
+		return c.state.none(nil)
+	}
+	limit := slots.Stats().Limit
+	wait, short := c.patience()
+	began := time.Now()
+	err := slots.Acquire(c.r.Context(), cfg.queueFor(limit), wait)
+	c.queued(err, began)
+	if err == nil {
+		c.slot = slots
+		return nil
+	}
+	return c.turnedAway(err, short)
+}
+
+// leave gives the backend's slot back, unless a handler has it.
+func (c *call) leave() {
+	if c.slot != nil {
+		c.slot.Release()
+		c.slot = nil
+	}
+}
+
+// patience is how long the request may wait for a slot. short tells that its
+// time is over sooner than its patience.
+func (c *call) patience() (wait time.Duration, short bool) {
+	wait = max(c.cfg().QueueWait-c.phases[failure.PhaseQueue], time.Millisecond)
+	if left, ok := c.left(); ok && left < wait {
+		return max(left, time.Millisecond), true
+	}
+	return wait, false
+}
+
+// waitedFor counts time before an attempt.
+func (c *call) waitedFor(p failure.Phase, d time.Duration) {
+	c.phases[p] += d
+	c.waited[p] += d
+}
+
+// queued counts the time in a line, if the request was in it.
+func (c *call) queued(err error, began time.Time) {
+	if r, ok := errors.AsType[*admit.RefusedError](err); ok && r.Reason != admit.TimedOut {
+		return
+	}
+	c.waitedFor(failure.PhaseQueue, time.Since(began))
+}
+
+// turnedAway explains why there was no slot.
+func (c *call) turnedAway(err error, short bool) *failure.Error {
+	if errors.Is(err, errNoneLeft) {
+		return c.state.none(nil)
+	}
+	e := &failure.Error{Backend: c.cfg().Name, Attempts: c.attempts, Phases: c.phases}
+	if r, ok := errors.AsType[*admit.RefusedError](err); ok {
+		inFlight := fmt.Sprintf("%d of %d requests in flight", r.InFlight, r.Limit)
+		switch r.Reason {
+		case admit.Occupied:
+			e.Cause, e.Detail = failure.ConnectionLimit, inFlight
+		case admit.Full:
+			e.Cause, e.Detail = failure.QueueFull, fmt.Sprintf("%d of %d waiting, %s", r.Queued, r.Queue, inFlight)
+		case admit.TimedOut:
+			e.Cause, e.Detail = failure.QueueTimeout, fmt.Sprintf("waited %d ms, %s", c.phases[failure.PhaseQueue].Milliseconds(), inFlight)
+			if short {
+				c.outOfTime(e)
+			}
+		}
+		return e
+	}
+	if own, ok := errors.AsType[*failure.Error](err); ok {
+		e.Cause, e.Detail, e.Err = own.Cause, own.Detail, own.Err
+		return e
+	}
+	ended := endedBy(facts{ended: err})
+	ended.Backend, ended.Attempts, ended.Phases = e.Backend, e.Attempts, e.Phases
+	return ended
+}
+
+// pick chooses the endpoint for the next attempt. Where all that could be used
+// are at their limits it waits for one.
+func (c *call) pick(other bool) (*endpoint, *pass, *failure.Error) {
+	n := &c.b.entrance
+	if n.waiting.Load() == 0 || c.attempts > 0 {
+		ep, gate, refused := c.state.choose(c.tried, other)
+		if refused == nil {
+			return ep, gate, nil
+		}
+		if !full(refused) || other || c.cfg().Queue < 0 {
+			return nil, nil, crowded(refused)
+		}
+	}
+	return c.stand(other)
+}
+
+// stand waits at the door, or behind it.
+func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
+	n := &c.b.entrance
+	wait, short := c.patience()
+	began := time.Now()
+	n.waiting.Add(1)
+	defer n.waiting.Add(-1)
+	ctx := c.r.Context()
+	queue := c.cfg().queueFor(c.state.capacity())
+	if err := n.door.Acquire(ctx, queue-1, wait); err != nil {
+		c.queued(err, began)
+		e := c.turnedAway(err, short)
+		c.state.atTheDoor(e, queue)
+		return nil, nil, e
+	}
+	defer n.door.Release()
+	deadline := time.NewTimer(wait - time.Since(began))
+	defer deadline.Stop()
+	look := time.NewTicker(doorEvery) // for gates that open, limits that grow
+	defer look.Stop()
+	for {
+		ep, gate, refused := c.state.choose(c.tried, other)
+		if refused == nil || !full(refused) {
+			c.waitedFor(failure.PhaseQueue, time.Since(began))
+			return ep, gate, crowded(refused)
+		}
+		var err error
+		select {
+		case <-n.stirred:
+		case <-look.C:
+		case <-deadline.C:
+			err = &admit.RefusedError{Reason: admit.TimedOut}
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		if err == nil && c.b.calls.closing() {
+			err = &failure.Error{Cause: failure.Draining}
+		}
+		if err != nil {
+			c.waitedFor(failure.PhaseQueue, time.Since(began))
+			e := c.turnedAway(err, short)
+			c.state.atTheDoor(e, queue)
+			return nil, nil, e
+		}
+	}
+}
+
+// capacity is what all endpoints that have a limit can take together.
+func (s *state) capacity() int {
+	sum := 0
+	for _, ep := range s.endpoints {
+		set := ep.settings.Load()
+		sum += lower(set.limit, set.adaptive)
+	}
+	return max(1, sum)
+}
+
+// atTheDoor gives a refusal at the door its facts: the slots are those of the
+// endpoints.
+func (s *state) atTheDoor(e *failure.Error, queue int) {
+	inFlight := 0
+	for _, ep := range s.endpoints {
+		inFlight += int(ep.inFlight.Load())
+	}
+	of := fmt.Sprintf("%d of %d requests in flight", inFlight, s.capacity())
+	switch e.Cause {
+	case failure.ConnectionLimit, failure.QueueFull: // a line of one is the door alone
+		e.Cause, e.Detail = failure.QueueFull, fmt.Sprintf("%d of %d waiting, %s", queue, queue, of)
+	case failure.QueueTimeout:
+		e.Detail = fmt.Sprintf("waited %d ms, %s", e.Phases[failure.PhaseQueue].Milliseconds(), of)
+	}
+}
+
+// full tells that an endpoint would have been used if it were not at its limit.
+func full(e *failure.Error) bool {
+	some, _ := ofCause(e, failure.ConnectionLimit)
+	return some
+}
+
+// ofCause tells whether some, and whether all endpoints' reasons in a refusal of
+// the balance are c.
+func ofCause(e *failure.Error, c failure.Cause) (some, all bool) {
+	if e.Cause != failure.NoEndpoint {
+		return e.Cause == c, e.Cause == c
+	}
+	joined, ok := e.Err.(interface{ Unwrap() []error })
+	if !ok {
+		return false, false
+	}
+	all = true
+	for _, err := range joined.Unwrap() {
+		one, ok := errors.AsType[*failure.Error](err)
+		if ok && one.Cause == c {
+			some = true
+		} else {
+			all = false
+		}
+	}
+	return some, some && all
+}
+
+// crowded names the cause where all endpoints are at their limits.
+func crowded(e *failure.Error) *failure.Error {
+	if e == nil || e.Cause != failure.NoEndpoint {
+		return e
+	}
+	if _, all := ofCause(e, failure.ConnectionLimit); !all {
+		return e
+	}
+	same := *e
+	same.Cause = failure.ConnectionLimit
+	_, same.Detail, _ = strings.Cut(e.Detail, "may be used: ")
+	return &same
+}
+
+// told reports an attempt to the limits that change. The time in which the
+// client's body was under way is not the backend's.
+func (c *call) told(a *attempt, e *failure.Error, now time.Time, uploaded time.Duration) {
+	own, whole := a.ep.settings.Load().adaptive, c.cfg().Limit
+	if own == nil && whole == nil || a.res != nil && a.res.StatusCode == http.StatusSwitchingProtocols {
+		return
+	}
+	latency, ok := a.at.headers.Sub(a.at.start), e == nil
+	if !ok {
+		if e.Verdict() == failure.Neutral {
+			return
+		}
+		latency = now.Sub(a.at.start)
+	}
+	latency = max(0, latency-uploaded)
+	if own != nil {
+		own.Done(latency, ok)
+	}
+	if whole != nil {
+		whole.Done(latency, ok)
+	}
+}
