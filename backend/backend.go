@@ -86,11 +86,12 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if e := c.enter(); e != nil {
+	if e := c.enter(); e != nil { //nolint:contextcheck // the call has the request
 		b.refuse(c, e) //nolint:contextcheck // the call has the request
 		return
 	}
 	defer c.leave()
+	b.budget.request(b.clock(c.began))
 	if c.upgrade != "" && c.inProcess() { //nolint:contextcheck // the call has the request
 		return
 	}

@@ -57,7 +57,7 @@ func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failur
 
 func (s *state) rank(ep *endpoint, tried []*endpoint) int {
 	rank := 0
-	if ep.held(s.b) {
+	if ep.held(s.b) || ep.barredFor(s.b) > 0 {
 		rank = 1
 	}
 	if slices.Contains(tried, ep) {

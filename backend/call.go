@@ -46,6 +46,9 @@ type call struct {
 	attempts int
 	once     [4]failure.Cause // causes that permit one retry and had it
 	nOnce    int
+	decided  decision
+	forgiven int             // attempts that do not count: what they met was waited for
+	keyed    bool            // its Idempotency-Key makes it replayable
 	phases   failure.Timings // of the attempts that ended, and of waiting
 	waited   failure.Timings // of waiting since the last attempt
 	uploaded time.Duration   // time in which the request's body was under way
@@ -61,12 +64,13 @@ func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{b: b, state: s, limits: s.limitsFor(r), w: w, r: r, rc: http.NewResponseController(w), began: time.Now()}
 	c.upgrade = upgradeOf(r)
 	c.te = hasToken(r.Header["Te"], "trailers")
+	c.keyed = s.cfg.ReplayIdempotencyKey && r.Header.Get("Idempotency-Key") != ""
 	if hasBody(r) {
 		c.length = r.ContentLength
 		c.expect = hasToken(r.Header["Expect"], "100-continue")
 		c.trailer = trailerNames(r.Trailer)
 		limit := s.cfg.ReplayBody
-		if !idempotent(r.Method) && !s.multiplexed {
+		if !idempotent(r.Method) && !c.keyed && !s.multiplexed {
 			limit = 0 // never repeated once a byte of it was sent
 		}
 		c.upload = newUpload(r.Body, r.ContentLength, limit)
@@ -97,11 +101,12 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 		if e == nil {
 			return a, open, nil
 		}
-		again, why := c.again(e)
+		d := c.again(e)
+		again := d.ok
 		if again {
 			failure.Report(c.r.Context(), e)
-		} else if why != "" {
-			e = e.With(failure.Note{Kind: failure.NotRetried, Detail: why})
+		} else if d.why != nil {
+			e = e.With(*d.why)
 		}
 		if !again && open != nil {
 			return a, open, e // the origin's own answer: passed as sent
@@ -176,7 +181,8 @@ func (c *call) try(a *attempt) (*opening, *failure.Error) {
 		if !pass {
 			return nil, e
 		}
-		if again, _ := c.again(e); again {
+		a.ep.bar(c.b, e)
+		if c.again(e).ok {
 			return nil, e
 		}
 	}
@@ -322,20 +328,6 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 		ev.Status = a.res.StatusCode
 	}
 	c.b.observe(c.r.Context(), ev)
-}
-
-// again decides about another attempt. why is the reason where the row of the
-// cause would permit one.
-func (c *call) again(e *failure.Error) (ok bool, why string) {
-	f := retryFacts{
-		method: c.r.Method, attempts: c.attempts, limit: c.cfg().Retries, replayable: c.upload.replayable(),
-		begun: c.status != 0, once: c.once[:c.nOnce], others: c.state.untried(c.tried),
-	}
-	if ok, why = mayRetry(e, f); ok && !c.upload.claim() {
-		f.replayable = false
-		return mayRetry(e, f)
-	}
-	return ok, why
 }
 
 // backoff waits before another attempt at an endpoint that failed a moment ago.

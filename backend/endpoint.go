@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -26,9 +27,12 @@ type endpoint struct {
 	steering  atomic.Uint32 // a Steering
 	inFlight  atomic.Int64
 	heldUntil atomic.Int64 // in ns since the backend's start; 0: never held
-	live      evidence
-	load      load
-	latency   latencies
+
+	barredUntil atomic.Int64 // the same; by Retry-After
+
+	live    evidence
+	load    load
+	latency latencies
 
 	mu     sync.Mutex // guards what follows
 	health health
@@ -143,6 +147,11 @@ func (ep *endpoint) status(b *Backend) EndpointStatus {
 	case ep.held(b):
 		s.Reason = failure.HeldDown
 		s.Detail = "refused a connection a moment ago"
+	default:
+		if d := ep.barredFor(b); d > 0 {
+			s.Reason = failure.HeldDown
+			s.Detail = fmt.Sprintf("asked with Retry-After to be left alone for another %v", d.Round(time.Second))
+		}
 	}
 	return s
 }

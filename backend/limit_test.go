@@ -58,16 +58,7 @@ func (v *visit) wait(t *testing.T) *visit {
 	return v
 }
 
-func (v *visit) over() bool {
-	select {
-	case <-v.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// call has a request answered without a socket.
+// visitTo has a request answered without a socket.
 func visitTo(t *testing.T, h http.Handler, header ...string) *visit {
 	t.Helper()
 	ctx, cancel := context.WithCancel(failure.Track(t.Context()))
@@ -81,7 +72,9 @@ func visitTo(t *testing.T, h http.Handler, header ...string) *visit {
 		defer close(v.done)
 		defer func() {
 			_ = recover() // what ends the connection of a client that left
-			v.err, _ = failure.Outcome(ctx)
+			if e, rung := failure.Outcome(ctx); rung == failure.Unmended {
+				v.err = e
+			}
 		}()
 		h.ServeHTTP(v.rec, r)
 	}()

@@ -15,6 +15,7 @@ type retryFacts struct {
 	attempts   int // made so far
 	limit      int // Config.Retries
 	replayable bool
+	keyed      bool            // it has an Idempotency-Key that counts
 	begun      bool            // something was sent to the client
 	once       []failure.Cause // that had their only retry
 	others     bool            // an endpoint that was not tried may be used
@@ -32,7 +33,7 @@ func mayRetry(e *failure.Error, f retryFacts) (ok bool, why string) {
 			return false, "method " + f.method
 		}
 	case failure.IdempotentMethods:
-		if !idempotent(f.method) {
+		if !idempotent(f.method) && !f.keyed {
 			return false, "method " + f.method
 		}
 	case failure.AnyMethod:
@@ -73,10 +74,75 @@ func backoffFor(attempts int) time.Duration {
 	return d*3/4 + rand.N(d/2)
 }
 
+// free tells whether a retry costs nothing of the budget: the request was not
+// sent, or not taken.
+func free(c failure.Cause) bool {
+	return c.Row().Retry.Methods == failure.AnyMethod || c == failure.KeepaliveRace
+}
+
+// decision is what came of asking for another attempt.
+type decision struct {
+	of  *failure.Error
+	ok  bool
+	why *failure.Note // what stood against it; nil if the row permits none
+}
+
+// again decides about another attempt after e. It decides once: what the budget
+// gave is not taken twice.
+func (c *call) again(e *failure.Error) decision {
+	if c.decided.of != e {
+		c.decided = c.decide(e)
+	}
+	return c.decided
+}
+
+func (c *call) decide(e *failure.Error) decision {
+	d := decision{of: e}
+	cfg := c.cfg()
+	f := retryFacts{
+		method: c.r.Method, attempts: c.attempts - c.forgiven, limit: cfg.Retries, replayable: c.upload.replayable(), keyed: c.keyed,
+		begun: c.status != 0, once: c.once[:c.nOnce], others: c.state.untried(c.tried),
+	}
+	ok, why := mayRetry(e, f)
+	if ok && !free(e.Cause) && !c.b.budget.spend(cfg, c.b.clock(time.Now())) {
+		d.why = &failure.Note{Kind: failure.RetryBudgetSpent}
+		return d
+	}
+	if ok && !c.upload.claim() {
+		f.replayable = false
+		ok, why = mayRetry(e, f)
+	}
+	if d.ok = ok; why != "" {
+		d.why = &failure.Note{Kind: failure.NotRetried, Detail: why}
+	}
+	return d
+}
+
+// maxBar bounds what an endpoint may ask for with Retry-After.
+const maxBar = 5 * time.Minute
+
+// bar keeps an endpoint out of the first choice that asked for it: it answered
+// 503 or 429 with Retry-After. Where all are barred they are used as if none
+// were.
+func (ep *endpoint) bar(b *Backend, e *failure.Error) {
+	if e.RetryAfter > 0 && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests) {
+		ep.barredUntil.Store(b.clock(time.Now()) + int64(min(e.RetryAfter, maxBar)))
+	}
+}
+
+// barredFor is how long it is still so; 0: it is not.
+func (ep *endpoint) barredFor(b *Backend) time.Duration {
+	until := ep.barredUntil.Load()
+	if until == 0 {
+		return 0
+	}
+	return time.Duration(max(0, until-b.clock(time.Now())))
+}
+
 // untried tells whether an endpoint is left that was not tried and is up.
 func (s *state) untried(tried []*endpoint) bool {
 	for _, ep := range s.endpoints {
-		if !slices.Contains(tried, ep) && ep.up() {
+		if !slices.Contains(tried, ep) && ep.up() && ep.barredFor(s.b) == 0 {
 			return true
 		}
 	}
