@@ -337,11 +337,12 @@ func (s *state) atTheDoor(e *failure.Error, queue int) {
 		inFlight += int(ep.inFlight.Load())
 	}
 	of := fmt.Sprintf("%d of %d requests in flight", inFlight, s.capacity())
-	switch {
-	case e.Cause == failure.ConnectionLimit || e.Cause == failure.QueueFull: // a line of one is the door alone
+	switch e.Cause {
+	case failure.ConnectionLimit, failure.QueueFull: // a line of one is the door alone
 		e.Cause, e.Detail = failure.QueueFull, fmt.Sprintf("%d of %d waiting, %s", queue, queue, of)
-	case e.Cause == failure.QueueTimeout:
+	case failure.QueueTimeout:
 		e.Detail = fmt.Sprintf("waited %d ms, %s", e.Phases[failure.PhaseQueue].Milliseconds(), of)
+	default:
 	}
 }
 
