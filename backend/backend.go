@@ -27,6 +27,9 @@ type Backend struct {
 	setMu  sync.Mutex // guards the replacing of state, with what follows from it, and closed
 	closed bool       // the state is the last one
 
+	ejecting  sync.Mutex   // guards the decision about one more ejection
+	comparing atomic.Int64 // when success rates are to be compared
+
 	ctx      context.Context // of the endpoints and their checks; ends with the backend
 	stop     context.CancelFunc
 	checks   sync.WaitGroup

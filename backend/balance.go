@@ -29,6 +29,7 @@ func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failur
 		start = int(s.b.turn.Add(1) % uint64(n))
 	}
 	var refused []refusal
+	now := s.b.clock(time.Now())
 	// The better candidates come first: rank 0 is fresh, 1 held down, 2 tried
 	// before, 3 both.
 	for rank := range 4 {
@@ -37,7 +38,7 @@ func (s *state) choose(tried []*endpoint, other bool) (*endpoint, *pass, *failur
 			if r := s.rank(ep, tried); r != rank || other && r >= 2 {
 				continue
 			}
-			if !ep.up() {
+			if !ep.up() || ep.ejected(now) || ep.probation(now) && !ep.live.trial(now) {
 				continue
 			}
 			if e := ep.acquire(); e != nil {
@@ -112,6 +113,9 @@ func (s *state) reason(ep *endpoint, refused []refusal) *failure.Error {
 		if r.ep == ep {
 			return r.err
 		}
+	}
+	if now := s.b.clock(time.Now()); ep.up() && (ep.ejected(now) || ep.probation(now)) {
+		return ep.ejectedError(s.cfg.Name, now)
 	}
 	is := ep.status(s.b)
 	if is.Healthy {

@@ -188,7 +188,7 @@ func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	}
 	if e == nil {
 		a.gate.answer()
-		a.ep.answered(c.b, a.at.headers)
+		a.ep.answered(c.b, a.at.start, a.at.headers, res.StatusCode == http.StatusSwitchingProtocols || eventStream(res.Header))
 		a.measured()
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {

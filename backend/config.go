@@ -135,6 +135,9 @@ type Config struct {
 
 	// Health is the active check; the zero value is none.
 	Health Health
+	// Ejection takes endpoints out of use that live traffic shows to fail; the zero
+	// value is on. A lone endpoint is never ejected.
+	Ejection Ejection
 	// Gate is asked before every attempt, whatever the endpoint; nil is none.
 	Gate Gate
 	// NewGate makes one gate per endpoint; it is called by New with the

@@ -96,6 +96,7 @@ func resolved(cfg Config) (Config, []target, error) {
 	cfg.checkRetries(fail)
 	cfg.checkLimits(fail)
 	cfg.Health.check(fail)
+	cfg.Ejection.check(fail)
 	if cfg.Gate != nil && cfg.NewGate != nil {
 		fail("Config.Gate and Config.NewGate are both set: one gate for the backend, or one per endpoint")
 	}

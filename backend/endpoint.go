@@ -30,9 +30,10 @@ type endpoint struct {
 
 	barredUntil atomic.Int64 // the same; by Retry-After
 
-	live    evidence
-	load    load
-	latency latencies
+	live     evidence
+	load     load
+	latency  latencies
+	ejection ejection
 
 	mu     sync.Mutex // guards what follows
 	health health
@@ -105,9 +106,12 @@ func (ep *endpoint) inProcess() bool { return ep.pool == nil }
 func (ep *endpoint) asked() Gate { return ep.settings.Load().gate }
 
 // answered is told of every final header section that is no failure, when it
-// came.
-func (ep *endpoint) answered(b *Backend, headers time.Time) {
+// came. What has no end in sight (lasting) is a success by it.
+func (ep *endpoint) answered(b *Backend, began, headers time.Time, lasting bool) {
 	ep.live.answered(b.clock(headers))
+	if lasting && ep.ejection.known.Load() {
+		b.redeem(b.now(), ep, began)
+	}
 }
 
 // settled is told the outcome of every attempt of a request, before its gate is.
@@ -117,6 +121,7 @@ func (ep *endpoint) settled(b *Backend, o *outcome) {
 	now := b.clock(o.ended)
 	ep.live.settled(o, now)
 	ep.load.settled(o, time.Duration(now))
+	b.judge(ep, o, now)
 	if e := o.failure; e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
 		ep.heldUntil.Store(now + int64(holdDown))
 	}

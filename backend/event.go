@@ -28,10 +28,13 @@ type Event struct {
 	Retry bool
 	// Healthy is the endpoint's new state (HealthChanged).
 	Healthy bool
-	// Detail has the facts: the check's last result (HealthChanged), what ended
-	// a tunnel and how much it carried (TunnelClosed), what the resolver said
-	// (ResolveFailed, AddressesChanged).
+	// Detail has the facts: the check's last result (HealthChanged), how long and
+	// why an endpoint is out (EndpointEjected), what ended a tunnel and how much it
+	// carried (TunnelClosed), what the resolver said (ResolveFailed,
+	// AddressesChanged).
 	Detail string
+	// DryRun tells that what the event says was decided and not done.
+	DryRun bool
 }
 
 // EventKind tells events apart.
@@ -53,6 +56,15 @@ const (
 	// AddressesChanged is a name that has other addresses than before, or that
 	// could be resolved again.
 	AddressesChanged
+	// EndpointEjected is an endpoint that is taken out of use for a while for the
+	// failures of its live traffic.
+	EndpointEjected
+	// EndpointReturned is an endpoint that was ejected and has answered since.
+	EndpointReturned
+	// CheckDisputed is an active check that live traffic contradicts: it says that
+	// the endpoint is down, and requests are answered. Healthy is false then; it
+	// is true when the dispute is over.
+	CheckDisputed
 )
 
 // String returns the kind's name, for instance "attempt_done".
@@ -68,6 +80,12 @@ func (k EventKind) String() string {
 		return "resolve_failed"
 	case AddressesChanged:
 		return "addresses_changed"
+	case EndpointEjected:
+		return "endpoint_ejected"
+	case EndpointReturned:
+		return "endpoint_returned"
+	case CheckDisputed:
+		return "check_disputed"
 	}
 	return "event(?)"
 }

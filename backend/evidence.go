@@ -137,16 +137,33 @@ func (v *evidence) count(now int64, one uint64) {
 // tally counts attempts that say something about an endpoint.
 type tally struct{ good, bad int }
 
-// window is what was counted in the last ten seconds.
-func (v *evidence) window(now int64) tally {
+func (t tally) volume() int { return t.good + t.bad }
+
+// failing is the share of failures; 0 without volume.
+func (t tally) failing() float64 {
+	if t.volume() == 0 {
+		return 0
+	}
+	return float64(t.bad) / float64(t.volume())
+}
+
+// window is what was counted in the last seconds, at most ten.
+func (v *evidence) window(now int64, seconds int) tally {
 	second := uint64(now/int64(time.Second)) & secondMask
 	var t tally
 	for i := range v.recent {
 		word := v.recent[i].Load()
-		if age := (second - word>>(2*countBits)) & secondMask; age < windowSeconds {
+		if age := (second - word>>(2*countBits)) & secondMask; age < uint64(seconds) {
 			t.good += int(word >> countBits & countMask)
 			t.bad += int(word & countMask)
 		}
 	}
 	return t
+}
+
+// forget empties the window.
+func (v *evidence) forget() {
+	for i := range v.recent {
+		v.recent[i].Store(0)
+	}
 }

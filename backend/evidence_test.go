@@ -55,13 +55,13 @@ func TestEvidenceWindow(t *testing.T) {
 		v.settled(&outcome{}, s*second+2)
 		v.settled(refused, s*second+3)
 	}
-	if got, want := v.window(29*second), (tally{good: 20, bad: 10}); got != want {
+	if got, want := v.window(29*second, windowSeconds), (tally{good: 20, bad: 10}); got != want {
 		t.Errorf("window = %v, want %v", got, want)
 	}
-	if got, want := v.window(34*second), (tally{good: 10, bad: 5}); got != want {
+	if got, want := v.window(34*second, windowSeconds), (tally{good: 10, bad: 5}); got != want {
 		t.Errorf("window five seconds later = %v, want %v", got, want)
 	}
-	if got := v.window(39 * second); got != (tally{}) {
+	if got := v.window(39*second, windowSeconds); got != (tally{}) {
 		t.Errorf("window after ten silent seconds = %v, want nothing", got)
 	}
 	if v.attempts.Load() != 90 || v.failures.Load() != 30 || v.causes[failure.ConnectionRefused].Load() != 30 {
@@ -75,7 +75,7 @@ func TestEvidenceSaturates(t *testing.T) {
 	v.recent[0].Store(countMask<<countBits | countMask)
 	v.count(1, 1)
 	v.count(1, 1<<countBits)
-	if got, want := v.window(1), (tally{good: countMask, bad: countMask}); got != want {
+	if got, want := v.window(1, windowSeconds), (tally{good: countMask, bad: countMask}); got != want {
 		t.Errorf("window = %v, want %v", got, want)
 	}
 }

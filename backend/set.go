@@ -203,6 +203,7 @@ func (b *Backend) commit(old, next *state) (done, closed bool) {
 		return false, b.closed
 	}
 	b.state.Store(next)
+	next.pardon()
 	for i := range next.sources {
 		src := &next.sources[i]
 		for k, ep := range src.endpoints {

@@ -204,12 +204,12 @@ func (s *tunnels) close() {
 // writer: only that one can be taken over. The handler runs on the goroutine of
 // the request, its panics pass, and no timer runs.
 func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
+	began := time.Now()
 	w := &upgradeWriter{hijacked: func() {
 		gate.done(nil)
-		ep.answered(c.b, time.Now())
+		ep.answered(c.b, began, time.Now(), true)
 	}}
 	w.Init(c.w, nil)
-	began := time.Now()
 	defer func() {
 		c.b.vacate(ep)
 		ev := Event{Kind: AttemptDone, Endpoint: ep.name, Attempt: 1, Status: w.Status()}

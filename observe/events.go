@@ -26,12 +26,32 @@ func (o *Observer) Backend(ctx context.Context, ev backend.Event) {
 		if !ev.Healthy {
 			level, message = slog.LevelWarn, "endpoint down"
 		}
-		o.log.LogAttrs(ctx, level, message, slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint),
-			slog.String("detail", clip(ev.Detail, maxText)))
+		o.logEndpoint(ctx, level, message, ev)
+	case backend.EndpointEjected:
+		o.logEndpoint(ctx, slog.LevelWarn, "endpoint ejected", ev)
+	case backend.EndpointReturned:
+		o.logEndpoint(ctx, slog.LevelInfo, "endpoint returned", ev)
+	case backend.CheckDisputed:
+		level, message := slog.LevelInfo, "health check agrees with the traffic again"
+		if !ev.Healthy {
+			level, message = slog.LevelWarn, "health check is wrong"
+		}
+		o.logEndpoint(ctx, level, message, ev)
 	case backend.TunnelClosed:
 		o.log.LogAttrs(ctx, slog.LevelDebug, "tunnel closed", slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint),
 			slog.String("detail", clip(ev.Detail, maxText)), slog.String("request_id", RequestID(ctx)))
 	}
+}
+
+// logEndpoint is the line for a change of what is thought of an endpoint.
+func (o *Observer) logEndpoint(ctx context.Context, level slog.Level, message string, ev backend.Event) {
+	attrs := []slog.Attr{
+		slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint), slog.String("detail", clip(ev.Detail, maxText)),
+	}
+	if ev.DryRun {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
+	o.log.LogAttrs(ctx, level, message, attrs...)
 }
 
 func (o *Observer) logAttempt(ctx context.Context, ev backend.Event) {

@@ -272,6 +272,7 @@ func (m *metrics) backend(ev backend.Event) {
 			healthy = 1
 		}
 		m.healthy.of(ep).Set(healthy)
+	case backend.EndpointEjected, backend.EndpointReturned, backend.CheckDisputed:
 	case backend.TunnelClosed:
 		m.tunnels.of(ep).Inc()
 	}
