@@ -3,6 +3,7 @@ package backend
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -97,6 +98,38 @@ func BenchmarkProxy(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+// TestProxyAllocs: a request makes at most as many allocations as with
+// httputil.ReverseProxy, the origin's in this process counted with both.
+func TestProxyAllocs(t *testing.T) {
+	for _, size := range []int{1 << 10, 100 << 10} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			origin := benchOrigin(t, size)
+			proxy, backend := tuned(t, origin), benchBackend(t, Endpoint{URL: origin})
+			serve := func(h http.Handler) func() {
+				return func() { h.ServeHTTP(&sink{h: make(http.Header)}, benchRequest(nil)) }
+			}
+			most, got := testing.AllocsPerRun(500, serve(proxy)), testing.AllocsPerRun(500, serve(backend))
+			t.Logf("%v allocations, with httputil.ReverseProxy %v", got, most)
+			if got > most && !raceEnabled {
+				t.Errorf("%v allocations per request, want at most %v as with httputil.ReverseProxy", got, most)
+			}
+		})
+	}
+}
+
+// TestHandlerAllocs: what an endpoint in this process takes.
+func TestHandlerAllocs(t *testing.T) {
+	body := bytes.Repeat([]byte("x"), 1<<10)
+	h := benchBackend(t, Endpoint{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })})
+	bare := testing.AllocsPerRun(1000, func() { benchRequest(nil) })
+	got := testing.AllocsPerRun(1000, func() { h.ServeHTTP(&sink{h: make(http.Header)}, benchRequest(nil)) })
+	t.Logf("%v allocations, %v of them the test's", got, bare)
+	const most = 40
+	if got-bare > most && !raceEnabled {
+		t.Errorf("%v allocations per request, want at most %v", got-bare, most)
 	}
 }
 

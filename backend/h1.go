@@ -97,12 +97,14 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 		a.awaitFirstByte()
 	case out.body == nil:
 		a.requestWritten()
-		// Whoever comes now is likelier than this Read to have something to do:
-		// the answer is not there yet. On an idle machine the yield also wakes
-		// another thread before the answer comes. Without it the answer may wake
-		// one that sleeps in the poller and leave this one to fall asleep, so that
-		// every exchange with an endpoint near by is passed between two threads.
-		runtime.Gosched()
+		if a.ep.inFlight.Load() == 1 {
+			// The answer is not there yet, and nothing else keeps the runtime's
+			// threads awake: the yield wakes another one before the answer does.
+			// Without it the answer wakes one that sleeps in the poller while this
+			// one falls asleep, and exchanges with an endpoint near by are passed
+			// to and fro between two threads, a third slower.
+			runtime.Gosched()
+		}
 	default:
 		c.writer = newBodyWriter(a, out, c.conn)
 		go c.writer.run()
