@@ -117,8 +117,8 @@ func (z *zone) dialer() dialer {
 	}
 }
 
-// ask has the backend answer one request, without a socket.
-func ask(b *Backend) *httptest.ResponseRecorder {
+// oneGet has the backend answer one request, without a socket.
+func oneGet(b *Backend) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	return w
@@ -140,7 +140,7 @@ func TestNamesAreFollowed(t *testing.T) {
 		var seen recorder
 		b := newBackendWith(t, Config{Endpoints: []Endpoint{{URL: "http://app"}}, Observe: seen.observe, IdleConn: time.Hour}, z.dialer())
 		synctest.Wait()
-		if got := ask(b).Body.String(); got != "10.0.0.1" {
+		if got := oneGet(b).Body.String(); got != "10.0.0.1" {
 			t.Errorf("answered by %q", got)
 		}
 		first := b.now().endpoints[0]
@@ -156,7 +156,7 @@ func TestNamesAreFollowed(t *testing.T) {
 			t.Error("the endpoint of an address that stayed is another one")
 		}
 		for range 10 {
-			ask(b)
+			oneGet(b)
 		}
 		if n := z.dialled("10.0.0.1"); n != 1 {
 			t.Errorf("10.0.0.1 was dialled %d times, want once", n)
@@ -180,7 +180,7 @@ func TestNamesAreFollowed(t *testing.T) {
 		z.set("10.0.0.9", nil)
 		time.Sleep(13 * time.Second)
 		synctest.Wait()
-		if got := ask(b).Body.String(); got != "10.0.0.9" || endpointNames(b) != "app:80" {
+		if got := oneGet(b).Body.String(); got != "10.0.0.9" || endpointNames(b) != "app:80" {
 			t.Errorf("answered by %q of %s", got, endpointNames(b))
 		}
 
@@ -189,7 +189,7 @@ func TestNamesAreFollowed(t *testing.T) {
 		for _, err := range []error{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, notFound()} {
 			z.set("", err)
 			time.Sleep(time.Minute)
-			if got := ask(b); got.Code != 200 || got.Body.String() != "10.0.0.9" {
+			if got := oneGet(b); got.Code != 200 || got.Body.String() != "10.0.0.9" {
 				t.Errorf("with %v: %d %q", err, got.Code, got.Body)
 			}
 		}
@@ -221,7 +221,7 @@ func TestLookupsAreSpaced(t *testing.T) {
 		b := newBackendWith(t, Config{Endpoints: []Endpoint{{URL: "http://app"}, {URL: "http://app:81"}}, ResolveInterval: 4 * time.Second}, z.dialer())
 		for range 400 {
 			time.Sleep(time.Second)
-			ask(b)
+			oneGet(b)
 		}
 		at := z.asked()
 		if len(at) < 80 || len(at) > 135 {
@@ -253,7 +253,7 @@ func TestFirstAnswer(t *testing.T) {
 				w.WriteHeader(last.Cause.Row().Status)
 			},
 		}, z.dialer())
-		if w := ask(b); w.Code != 502 || last.Cause != failure.DNSNotFound || last.Attempts != 3 {
+		if w := oneGet(b); w.Code != 502 || last.Cause != failure.DNSNotFound || last.Attempts != 3 {
 			t.Errorf("answered %d, %v", w.Code, last)
 		}
 		if n := len(z.asked()); n > 3 {
@@ -263,7 +263,7 @@ func TestFirstAnswer(t *testing.T) {
 		time.Sleep(5 * time.Second) // without any request
 		synctest.Wait()
 		n := len(z.asked())
-		if w := ask(b); w.Code != 200 {
+		if w := oneGet(b); w.Code != 200 {
 			t.Errorf("answered %d, %v", w.Code, last)
 		}
 		z.mu.Lock()
@@ -271,7 +271,7 @@ func TestFirstAnswer(t *testing.T) {
 		z.mu.Unlock()
 		time.Sleep(time.Hour) // the resolver hangs: nobody waits for it
 		began := time.Now()
-		if w := ask(b); w.Code != 200 || time.Since(began) != 0 {
+		if w := oneGet(b); w.Code != 200 || time.Since(began) != 0 {
 			t.Errorf("answered %d after %v", w.Code, time.Since(began))
 		}
 		if more := len(z.asked()) - n; more < 100 || more > 700 {
@@ -294,14 +294,14 @@ func TestResolveTimeout(t *testing.T) {
 				},
 			}, z.dialer())
 			began := time.Now()
-			if w := ask(b); w.Code != 504 || last.Cause != failure.DNSTimeout || time.Since(began) != 700*time.Millisecond {
+			if w := oneGet(b); w.Code != 504 || last.Cause != failure.DNSTimeout || time.Since(began) != 700*time.Millisecond {
 				t.Errorf("interval %v: answered %d after %v, %v", interval, w.Code, time.Since(began), last)
 			}
 			z.mu.Lock()
 			z.hang = false
 			z.mu.Unlock()
 			time.Sleep(20 * time.Second)
-			if w := ask(b); w.Code != 200 {
+			if w := oneGet(b); w.Code != 200 {
 				t.Errorf("interval %v: answered %d, %v", interval, w.Code, last)
 			}
 		}
@@ -318,9 +318,9 @@ func TestResolveByConnection(t *testing.T) {
 		if n := len(z.asked()); n != 0 {
 			t.Errorf("%d lookups without a request", n)
 		}
-		ask(b)
+		oneGet(b)
 		z.set("10.0.0.2", nil)
-		if got := ask(b).Body.String(); got != "10.0.0.2" || len(z.asked()) != 2 {
+		if got := oneGet(b).Body.String(); got != "10.0.0.2" || len(z.asked()) != 2 {
 			t.Errorf("answered by %q after %d lookups", got, len(z.asked()))
 		}
 	})
@@ -336,15 +336,15 @@ func TestRefusedAsksAgain(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		z.refuse("10.0.0.1", syscall.ECONNREFUSED)
 		z.set("10.0.0.2", nil)
-		ask(b)
+		oneGet(b)
 		synctest.Wait()
-		if w := ask(b); w.Code != 200 || w.Body.String() != "10.0.0.2" {
+		if w := oneGet(b); w.Code != 200 || w.Body.String() != "10.0.0.2" {
 			t.Errorf("answered %d %q: the name was not looked up again", w.Code, w.Body)
 		}
 		n := len(z.asked())
 		z.refuse("10.0.0.2", syscall.ECONNREFUSED)
 		for range 100 {
-			ask(b)
+			oneGet(b)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if more := len(z.asked()) - n; more < 5 || more > 60 {
@@ -366,14 +366,14 @@ func TestOtherFamily(t *testing.T) {
 		z.refuse("fd00::1", syscall.ENETUNREACH)
 		z.refuse("fd00::2", syscall.ENETUNREACH)
 		for range 4 {
-			if w := ask(b); w.Body.String() != "10.0.0.1" {
+			if w := oneGet(b); w.Body.String() != "10.0.0.1" {
 				t.Errorf("answered %d %q", w.Code, w.Body)
 			}
 		}
 		n := z.dialled("10.0.0.1")
 		z.refuse("fd00::1", syscall.ECONNREFUSED)
 		z.refuse("fd00::2", syscall.ECONNREFUSED)
-		if w := ask(b); w.Code != 502 || z.dialled("10.0.0.1") != n {
+		if w := oneGet(b); w.Code != 502 || z.dialled("10.0.0.1") != n {
 			t.Errorf("answered %d %q: a host that refuses is no reason for another one", w.Code, w.Body)
 		}
 	})
@@ -387,7 +387,7 @@ func TestNewDoesNotWait(t *testing.T) {
 		began := time.Now()
 		b := newBackendWith(t, Config{Endpoints: []Endpoint{{URL: "http://app"}}}, z.dialer())
 		waiting := make(chan int)
-		go func() { waiting <- ask(b).Code }()
+		go func() { waiting <- oneGet(b).Code }()
 		synctest.Wait()
 		if err := b.Shutdown(t.Context()); err != nil {
 			t.Error(err)

@@ -96,7 +96,7 @@ func TestUnixSocketCauses(t *testing.T) {
 	for _, tt := range rows {
 		var seen recorder
 		b := newBackend(t, Config{Endpoints: []Endpoint{{URL: "unix://" + tt.path}}, Observe: seen.observe, Retries: -1})
-		w := ask(b)
+		w := oneGet(b)
 		ev := seen.of(AttemptDone)
 		if len(ev) != 1 || ev[0].Failure == nil || ev[0].Failure.Cause != tt.cause || !strings.Contains(ev[0].Failure.Detail, tt.detail) {
 			t.Errorf("%s: %d, %+v, want %v with %q", tt.name, w.Code, ev, tt.cause, tt.detail)
@@ -142,14 +142,14 @@ func TestSocketRestarts(t *testing.T) {
 		srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ErrorLog: quiet}
 		go func() { _ = srv.Serve(ln) }()
 		for range 5 {
-			if w := ask(b); w.Code != 200 {
+			if w := oneGet(b); w.Code != 200 {
 				t.Errorf("answered %d %s", w.Code, w.Header().Get("Proxy-Status"))
 			}
 		}
 		if err := srv.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if w := ask(b); w.Code != 502 {
+		if w := oneGet(b); w.Code != 502 {
 			t.Errorf("while it is down: %d", w.Code)
 		}
 	}
@@ -195,7 +195,7 @@ func TestOnlyHTTP2(t *testing.T) {
 			TLS: &tls.Config{RootCAs: auth.pool, NextProtos: []string{"http/1.1"}}, // the scheme decides
 		})
 		for range 3 {
-			w := ask(b)
+			w := oneGet(b)
 			evs := seen.of(AttemptDone)
 			ev := evs[len(evs)-1]
 			if w.Code != tt.status || tt.status == 200 && w.Body.String() != "HTTP/2.0" {

@@ -143,7 +143,7 @@ func TestUpdateHandler(t *testing.T) {
 	b := newBackend(t, Config{Endpoints: []Endpoint{{Handler: one}}})
 	before := b.now().endpoints[0]
 	first := make(chan string)
-	go func() { first <- ask(b).Body.String() }()
+	go func() { first <- oneGet(b).Body.String() }()
 	<-inside
 	if err := b.Update(Config{Endpoints: []Endpoint{{Handler: two}}}); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestUpdateHandler(t *testing.T) {
 	if b.now().endpoints[0] != before || b.Endpoints()[0].InFlight != 1 {
 		t.Error("the state of the handler is lost")
 	}
-	if got := ask(b).Body.String(); got != "two" {
+	if got := oneGet(b).Body.String(); got != "two" {
 		t.Errorf("after Update: %q", got)
 	}
 	close(release)
@@ -216,7 +216,7 @@ func TestUpdateGates(t *testing.T) {
 		if err := b.Update(cfg); err != nil {
 			t.Fatal(err)
 		}
-		if w := ask(b); w.Code != 200 {
+		if w := oneGet(b); w.Code != 200 {
 			t.Errorf("%s: answered %d", tt.what, w.Code)
 		}
 		if n := shared.allowed; n != tt.shared || made != tt.made {
@@ -279,14 +279,14 @@ func TestUpdateHeaderLimit(t *testing.T) {
 	for _, protos := range [][]string{{"http/1.1"}, {"h2"}} {
 		cfg := Config{Endpoints: []Endpoint{{URL: srv.URL}}, TLS: &tls.Config{RootCAs: auth.pool, NextProtos: protos}, IdleConn: time.Hour}
 		b := newBackend(t, cfg)
-		if w := ask(b); w.Code != 200 {
+		if w := oneGet(b); w.Code != 200 {
 			t.Fatalf("%s: %d", protos, w.Code)
 		}
 		cfg.MaxHeaderBytes = 8192
 		if err := b.Update(cfg); err != nil {
 			t.Fatal(err)
 		}
-		if w := ask(b); w.Code != 502 || !strings.Contains(w.Header().Get("Proxy-Status"), "http_response_header_section_size") {
+		if w := oneGet(b); w.Code != 502 || !strings.Contains(w.Header().Get("Proxy-Status"), "http_response_header_section_size") {
 			t.Errorf("%s: after the smaller limit: %d %s", protos, w.Code, w.Header().Get("Proxy-Status"))
 		}
 	}
@@ -381,7 +381,7 @@ func TestChurn(t *testing.T) {
 	for i := range 600 {
 		<-pace.C
 		asking.Go(func() {
-			if w := ask(b); w.Code != 200 || w.Body.String() != "hello" {
+			if w := oneGet(b); w.Code != 200 || w.Body.String() != "hello" {
 				t.Errorf("request %d: %d %q %s", i, w.Code, w.Body, w.Header().Get("Proxy-Status"))
 			}
 		})
@@ -419,7 +419,7 @@ func TestUpdateAndShutdown(t *testing.T) {
 					_ = b.Update(Config{Endpoints: []Endpoint{{URL: "http://nowhere" + fmt.Sprint(n, k) + ".invalid"}, {URL: f.url()}}, Health: Health{Path: "/", Interval: time.Millisecond}})
 				}
 			})
-			wg.Go(func() { ask(b) })
+			wg.Go(func() { oneGet(b) })
 		}
 		if i%2 == 0 {
 			wg.Wait()
@@ -428,7 +428,7 @@ func TestUpdateAndShutdown(t *testing.T) {
 			t.Error(err)
 		}
 		wg.Wait()
-		if w := ask(b); w.Code != failure.Draining.Row().Status {
+		if w := oneGet(b); w.Code != failure.Draining.Row().Status {
 			t.Errorf("after Shutdown: %d", w.Code)
 		}
 	}
