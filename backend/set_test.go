@@ -11,7 +11,7 @@ import (
 
 func ips(text string) []netip.Addr {
 	var all []netip.Addr
-	for _, one := range strings.Fields(text) {
+	for one := range strings.FieldsSeq(text) {
 		all = append(all, netip.MustParseAddr(one))
 	}
 	return all
