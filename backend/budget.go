@@ -72,7 +72,7 @@ func (b *budget) left(cfg *Config, now int64) int {
 		return math.MaxInt
 	}
 	share := min(cfg.RetryBudget*float64(b.requests.sum(now)), math.MaxInt32)
-	return max(cfg.RetryBudgetMin, int(share)) - b.retries.sum(now)
+	return cfg.RetryBudgetMin + int(share) - b.retries.sum(now)
 }
 
 // spend takes one retry, if there is one left.

@@ -92,8 +92,8 @@ type Config struct {
 	// of what was never sent, or met a connection that was just closing, are
 	// free.
 	RetryBudget float64
-	// RetryBudgetMin is how many such retries are permitted in ten seconds
-	// whatever the share; 0 is 3, negative none.
+	// RetryBudgetMin is how many such retries are permitted in ten seconds beside
+	// the share; 0 is 3, negative none.
 	RetryBudgetMin int
 	// ReplayIdempotencyKey has a request with an Idempotency-Key field repeated
 	// like an idempotent one. The endpoints must know what the field means.
