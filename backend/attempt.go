@@ -18,6 +18,7 @@ type attempt struct {
 	ep     *endpoint
 	limits *Timeouts // 0 is no limit
 	number int       // from 1
+	peers  peers     // of the client's connection, where the endpoint is told
 
 	ctx     context.Context
 	cancel  context.CancelCauseFunc

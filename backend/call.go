@@ -143,6 +143,9 @@ func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	left, _ := c.left()
 	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, c.limits.UntilHeaders, max(left, time.Millisecond))
 	a.gate, a.upload = gate, c.upload
+	if ep.proxy != 0 {
+		a.peers = peersOf(c.r)
+	}
 	a.await()
 	if ep.inProcess() {
 		a.slot, c.slot = c.slot, nil

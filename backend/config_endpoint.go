@@ -48,6 +48,14 @@ type Endpoint struct {
 	// MaxInFlight limits the requests that the endpoint works on at once; 0 is
 	// no limit, negative is refused.
 	MaxInFlight int
+	// ProxyProtocol is the version, 1 or 2, of the PROXY protocol header that
+	// begins every connection, before TLS, and says from which address the
+	// request came: its RemoteAddr, which is not always an address (a handler
+	// further out may have set it). 0 is none. Such a connection carries one
+	// request and is closed, so that none carries another client's; for HTTP/2
+	// (h2, h2c) and handlers it is refused, and https is HTTP/1. The connections
+	// of checks are marked as the proxy's own (LOCAL, in version 1 UNKNOWN).
+	ProxyProtocol int
 }
 
 // target is an endpoint's checked address.
@@ -62,6 +70,8 @@ type target struct {
 	unix bool
 	h2c  bool // HTTP/2 without TLS
 	h2   bool // HTTP/2 over TLS and nothing else
+
+	proxy int // version of the PROXY protocol; 0: none
 }
 
 // resolvable tells that the host is a name.
@@ -105,6 +115,10 @@ func parseEndpoint(ep Endpoint) (target, error) {
 		return target{}, fmt.Errorf(".Weight is %d: must be positive, or 0 for 1", ep.Weight)
 	case ep.MaxInFlight < 0:
 		return target{}, fmt.Errorf(".MaxInFlight is %d: must be positive, or 0 for no limit", ep.MaxInFlight)
+	case ep.ProxyProtocol < 0 || ep.ProxyProtocol > 2:
+		return target{}, fmt.Errorf(".ProxyProtocol is %d: must be 1 or 2, or 0 for none", ep.ProxyProtocol)
+	case ep.ProxyProtocol != 0 && ep.Handler != nil:
+		return target{}, fmt.Errorf(".ProxyProtocol is %d: a Handler has no connections, must be 0", ep.ProxyProtocol)
 	case ep.URL == "" && ep.Handler == nil:
 		return target{}, errors.New(" has neither URL nor Handler: exactly one is needed")
 	case ep.URL != "" && ep.Handler != nil:
@@ -126,7 +140,7 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf(".URL is %q: %w", ep.URL, errors.Unwrap(err))
 	}
-	t := target{url: u}
+	t := target{url: u, proxy: ep.ProxyProtocol}
 	port := "80"
 	switch u.Scheme {
 	case "http":
@@ -143,6 +157,8 @@ func parseEndpoint(ep Endpoint) (target, error) {
 		return target{}, fmt.Errorf(".URL is %q: %s", ep.URL, schemes)
 	}
 	switch {
+	case t.proxy != 0 && (t.h2 || t.h2c):
+		return target{}, fmt.Errorf(".ProxyProtocol is %d: an HTTP/2 connection is for many clients, must be 0 or the scheme http, https or unix", t.proxy)
 	case u.Hostname() == "":
 		return target{}, fmt.Errorf(".URL is %q: it has no host", ep.URL)
 	case strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "["):
@@ -161,7 +177,7 @@ func parseEndpoint(ep Endpoint) (target, error) {
 		t.ip = []netip.Addr{ip}
 	}
 	t.name = firstOf(ep.Name, t.addr)
-	t.key = fmt.Sprintf("%s %s %t %t", t.name, u, t.h2, t.h2c)
+	t.key = fmt.Sprintf("%s %s %t %t %d", t.name, u, t.h2, t.h2c, t.proxy)
 	return t, nil
 }
 
@@ -201,7 +217,7 @@ func parseSocket(ep Endpoint) (target, error) {
 	}
 	name := firstOf(ep.Name, "unix:"+path)
 	return target{
-		name: name, key: name + " unix " + path, unix: true, addr: path, url: &url.URL{Scheme: "http", Host: "localhost"},
+		name: name, key: fmt.Sprintf("%s unix %s %d", name, path, ep.ProxyProtocol), proxy: ep.ProxyProtocol, unix: true, addr: path, url: &url.URL{Scheme: "http", Host: "localhost"},
 	}, nil
 }
 

@@ -68,6 +68,12 @@ func (a *attempt) connect(to func() (net.Conn, error)) (net.Conn, error) {
 	raw, err := to()
 	a.at.connected = time.Now()
 	if err == nil {
+		if err = a.introduce(raw); err != nil {
+			raw.Close()
+			return nil, err
+		}
+	}
+	if err == nil {
 		a.watch.enter(phaseOff)
 	}
 	return raw, err
@@ -115,7 +121,7 @@ func (a *attempt) handshake(raw net.Conn, upgrade bool) (net.Conn, error) {
 		return nil, a.ctx.Err()
 	}
 	cfg := a.ep.tls
-	if upgrade {
+	if upgrade || a.ep.proxy != 0 {
 		cfg = a.ep.tlsHTTP1
 	}
 	conn := tls.Client(raw, cfg)

@@ -24,11 +24,17 @@
 //
 // # What HTTP/2 can't tell
 //
-// The HTTP/2 implementation hides a few facts: the largest field of a header
-// section that is too large, and a stall in the middle of one
-// ([Config.HeaderStall] is part of [Config.FirstByte] there). Its requests can't be upgraded: an upgrade to an
-// https endpoint takes an HTTP/1 connection, one to an h2c endpoint fails with
-// upgrade_failed.
+// The HTTP/2 implementation hides a few facts. This package watches the frames
+// go by, which tells it of stalls in the middle of a header section
+// ([Config.HeaderStall]), of sections over the limit and of whose reset it was.
+// What remains hidden is the largest field of a section that is too large: it is
+// compressed. When a frame breaks the rules of the whole connection, all its
+// requests end as malformed. Its requests can't be upgraded: an upgrade to an
+// https endpoint takes an HTTP/1 connection, one to an h2c or h2 endpoint fails
+// with upgrade_failed.
+//
+// A content coding (gzip) is never verified here, so bad_content_coding does not
+// arise: what the origin sent is passed on as it is.
 //
 // # What is forwarded
 //
@@ -38,7 +44,9 @@
 // X-Forwarded-For, -Host and -Proto say whom it came from. What the client
 // claimed in them is dropped unless [Config.TrustForwarded] says otherwise.
 // Bodies are never buffered beyond what a repetition may need
-// ([Config.ReplayBody]); responses are flushed whenever the backend pauses. The
+// ([Config.ReplayBody]); a Connection field can't take away what is meant for all
+// recipients. TRACE and OPTIONS count Max-Forwards down; at 0 OPTIONS is answered
+// and TRACE refused with 405, as CONNECT always is. Responses are flushed whenever the backend pauses. The
 // header section of a response waits for the first bytes of its body, but not
 // longer than 50 ms, so that a body that breaks at once is answered with an
 // error or another attempt; an event stream's goes out at once.

@@ -210,6 +210,7 @@ func (c *call) request(ep *endpoint) *request {
 	if q.target = u.RequestURI(); c.r.URL.Path == "*" && c.r.Method == http.MethodOptions {
 		q.target = "*" // RFC 9112 section 3.2.4
 	}
+	q.last = ep.proxy != 0
 	q.upgrade, q.te, q.expect = c.upgrade, c.te, c.expect
 	return q
 }

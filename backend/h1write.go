@@ -26,6 +26,7 @@ type request struct {
 	te       bool               // the client takes trailers
 	expect   bool               // the client waits for 100 (Continue)
 	fresh    bool               // a connection that was not used before is demanded
+	last     bool               // the connection is not used again
 
 	// For an in-process endpoint:
 	origin *http.Request       // as it came
@@ -55,6 +56,10 @@ func (q *request) writeHead(w *bufio.Writer) error {
 	case q.upgrade != "":
 		writeField(w, "Connection", "Upgrade")
 		writeField(w, "Upgrade", q.upgrade)
+	case q.last && q.te:
+		writeField(w, "Connection", "close, TE")
+	case q.last:
+		writeField(w, "Connection", "close")
 	case q.te:
 		writeField(w, "Connection", "TE")
 	}

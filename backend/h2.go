@@ -244,10 +244,16 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 		answers <- answer{res, err}
 	}()
 	defer close(over)
+	answered := func() { // which may be faster than the news that the request was sent
+		if out.body == nil && !a.written.Load() {
+			a.requestWritten()
+		}
+	}
 	seen := 0
 	for {
 		select {
 		case res := <-informed:
+			answered()
 			a.headersBegan()
 			if seen++; seen > maxInterim {
 				a.cancel(errInterim)
@@ -263,9 +269,7 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 			c.caughtUp(a)
 		case ans := <-answers:
 			if ans.err == nil {
-				if out.body == nil && !a.written.Load() {
-					a.requestWritten() // the answer was faster than the news
-				}
+				answered()
 				a.headersEnded()
 				ans.err = checkHTTP2(ans.res)
 			}

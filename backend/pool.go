@@ -95,7 +95,7 @@ func (p *pool) speaksHTTP2() bool {
 
 // reuse looks for a connection that is there already.
 func (p *pool) reuse(a *attempt, w wish) bool {
-	if w.fresh {
+	if w.fresh || p.ep.proxy != 0 {
 		return false
 	}
 	if !w.upgrade && p.reuseMulti(a) {
@@ -161,7 +161,7 @@ func (p *pool) put(c *h1conn, now time.Time) {
 	c.idleSince = now
 	is := p.ep.settings.Load()
 	p.mu.Lock()
-	drop := p.closed || p.b.now().cfg.IdleConn <= 0 || c.epoch != p.epoch && !is.has(c.raw)
+	drop := p.closed || p.ep.proxy != 0 || p.b.now().cfg.IdleConn <= 0 || c.epoch != p.epoch && !is.has(c.raw)
 	var oldest *h1conn
 	if !drop {
 		c.epoch = p.epoch
