@@ -32,6 +32,8 @@ type attempt struct {
 	conn     *h1conn // HTTP/1
 	h2       *h2conn // HTTP/2
 	inner    *inProcess
+	addr     string // what was dialled; "": nothing, or a handler
+	joined   atomic.Bool
 	reused   bool
 	written  atomic.Bool   // the request was sent whole
 	sent     atomic.Bool   // of HTTP/2: the header section was sent
@@ -66,6 +68,9 @@ func (a *attempt) limit(p phase) time.Duration {
 	case phaseResolve:
 		return cfg.Resolve
 	case phaseConnect:
+		if a.joined.Load() { // to all that another one does
+			return cfg.Resolve + cfg.Connect + cfg.TLSHandshake
+		}
 		return cfg.Connect
 	case phaseTLS:
 		return cfg.TLSHandshake

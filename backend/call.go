@@ -325,7 +325,7 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	phases.Add(c.waited)
 	c.waited = failure.Timings{}
 	ev := Event{
-		Kind: AttemptDone, Endpoint: a.ep.name, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,
+		Kind: AttemptDone, Endpoint: a.ep.name, Address: a.addr, Attempt: a.number, Failure: e, Phases: phases, Reused: a.reused, Retry: again,
 	}
 	if a.res != nil {
 		ev.Status = a.res.StatusCode

@@ -30,6 +30,7 @@ const fallbackDelay = 300 * time.Millisecond
 // choice is ours.
 func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
 	if a.ep.unix {
+		a.addr = a.ep.addr
 		raw, err = a.connect(func() (net.Conn, error) { return a.b.dialer.connect(a.ctx, "unix", a.ep.addr) })
 		return raw, raw, err
 	}
@@ -37,6 +38,7 @@ func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	a.addr = net.JoinHostPort(at.addrs[0].String(), a.ep.port)
 	raw, err = a.connect(func() (net.Conn, error) {
 		raw, err := a.b.dialer.race(a.ctx, at.addrs, a.ep.port)
 		if err != nil && len(at.spare) > 0 && unroutable(err) && a.ctx.Err() == nil {
@@ -51,6 +53,9 @@ func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
 			n.poke() // it may have moved
 		}
 		return nil, nil, err
+	}
+	if remote := raw.RemoteAddr(); len(at.addrs)+len(at.spare) > 1 && remote != nil {
+		a.addr = remote.String()
 	}
 	if a.ep.url.Scheme != "https" {
 		return raw, raw, nil

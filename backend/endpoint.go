@@ -144,8 +144,9 @@ func (ep *endpoint) status(b *Backend) EndpointStatus {
 	ep.mu.Unlock()
 	s := EndpointStatus{
 		Name: ep.name, Healthy: h.up, Detail: h.detail, Since: h.since,
-		InFlight: int(ep.inFlight.Load()),
+		InFlight: int(ep.inFlight.Load()), Steering: ep.steered(), Address: ep.address(), ResolveError: ep.resolveError(),
 	}
+	s.Drained = (s.Steering == Drain || s.Steering == ForceDown) && s.InFlight == 0
 	switch {
 	case !h.up:
 		s.Reason = failure.EndpointDown

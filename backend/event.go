@@ -13,6 +13,10 @@ type Event struct {
 	// Backend and Endpoint are names as configured. Endpoint is "" where no
 	// endpoint was picked.
 	Backend, Endpoint string
+	// Address is what was dialled for the attempt (AttemptDone), host:port or
+	// the path of a socket: the first address where none of several could be
+	// connected to. It is "" where that did not come about, and of a handler.
+	Address string
 	// Attempt counts from 1; 0 if the request ended without any.
 	Attempt int
 	// Status is what the endpoint answered; 0 if it did not.
@@ -106,4 +110,15 @@ type EndpointStatus struct {
 	InFlight int
 	// Since is when Healthy last changed.
 	Since time.Time
+	// Address is where the endpoint is, host:port or the path of a socket. It
+	// is "" of a handler, and while the name is not resolved.
+	Address string
+	// ResolveError is why the name could not be resolved the last time, ""
+	// where it could. The addresses that were found before are kept.
+	ResolveError string
+	// Steering is what [Backend.Steer] set.
+	Steering Steering
+	// Drained tells that the endpoint is given no request (Drain, ForceDown) and
+	// has none left.
+	Drained bool
 }

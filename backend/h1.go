@@ -27,6 +27,7 @@ type h1conn struct {
 	clock *clock
 
 	used      int // exchanges begun
+	addr      string
 	epoch     int // of the pool, when the connection was known to be of use
 	idleSince time.Time
 

@@ -56,6 +56,7 @@ type handedKey struct{}
 type h2conn struct {
 	cc    *http.ClientConn
 	wire  *frameTap
+	addr  string
 	since atomic.Int64 // when it last became idle, in ns; it may be busy again
 	once  bool         // it is not to be used twice
 
@@ -164,17 +165,13 @@ func (c *h2conn) retire() {
 	}
 }
 
-// gone tells that no further request can use the connection. One that was told
-// to go away finishes its requests.
+// gone tells that no further request can use the connection. Who was told to go
+// away finishes its requests: it is to be retired.
 func (c *h2conn) gone() bool {
 	if c.cc.Err() != nil {
 		return true
 	}
-	if c.wire.goAway.Load() {
-		c.retire()
-		return true
-	}
-	return false
+	return c.wire.goAway.Load()
 }
 
 func (c *h2conn) idleFor(now time.Time) time.Duration {

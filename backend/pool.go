@@ -40,8 +40,7 @@ type pool struct {
 	closed bool
 	epoch  int // counts changes of the addresses
 	reaper *time.Timer
-
-	dialling chan struct{} // holds a token while an HTTP/2 connection is made
+	making *flight // a connection for several; nil: none is being made
 }
 
 // protocol is what the endpoint spoke when it was last dialled.
@@ -54,7 +53,7 @@ const (
 )
 
 func newPool(b *Backend, ep *endpoint) *pool {
-	p := &pool{b: b, ep: ep, dialling: make(chan struct{}, 1)}
+	p := &pool{b: b, ep: ep}
 	if ep.h2c || ep.h2 {
 		p.speaks = http2
 	}
@@ -67,30 +66,18 @@ func (p *pool) acquire(a *attempt, w wish) error {
 	if p.reuse(a, w) {
 		return nil
 	}
-	if w.upgrade || !p.speaksHTTP2() {
+	if w.upgrade || !p.multiplexes() {
 		return p.dial(a, w)
 	}
-	// One connection is for many requests: they wait for it together.
-	a.stage = phaseConnect
-	if !a.watch.enter(phaseConnect) {
-		return a.ctx.Err()
-	}
-	select {
-	case p.dialling <- struct{}{}:
-	case <-a.ctx.Done():
-		return a.ctx.Err()
-	}
-	defer func() { <-p.dialling }()
-	if p.reuse(a, w) {
-		return nil
-	}
-	return p.dial(a, w)
+	return p.share(a, w)
 }
 
-func (p *pool) speaksHTTP2() bool {
+// multiplexes tells that a connection is, or may turn out to be, for several
+// requests at once.
+func (p *pool) multiplexes() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.speaks == http2
+	return p.speaks == http2 || p.speaks == unknown && p.ep.url.Scheme == "https"
 }
 
 // reuse looks for a connection that is there already.
@@ -109,7 +96,7 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 		}
 		if alive(c.raw) {
 			c.head.limit = p.b.now().cfg.MaxHeaderBytes
-			a.conn, a.reused = c, true
+			a.conn, a.addr, a.reused = c, c.addr, true
 			if c.clock == nil {
 				c.clock = newClock()
 			}
@@ -121,21 +108,26 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 }
 
 func (p *pool) reuseMulti(a *attempt) bool {
+	var gone []*h2conn
+	found := false
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := 0; i < len(p.multi); {
+	for i := 0; i < len(p.multi) && !found; {
 		c := p.multi[i]
 		if c.gone() {
-			p.multi = append(p.multi[:i], p.multi[i+1:]...)
+			gone = append(gone, c)
+			p.multi = slices.Delete(p.multi, i, i+1)
 			continue
 		}
-		if c.reserve() {
-			a.h2, a.reused = c, true
-			return true
+		if found = c.reserve(); found {
+			a.h2, a.addr, a.reused = c, c.addr, true
 		}
 		i++
 	}
-	return false
+	p.mu.Unlock()
+	for _, c := range gone {
+		c.retire()
+	}
+	return found
 }
 
 // pop takes the connection that was used last, if it is young enough.
@@ -206,7 +198,7 @@ func (p *pool) dial(a *attempt, w wish) error {
 			p.learn(http1)
 		}
 		a.conn = newH1(raw, conn, p.b.now().cfg.MaxHeaderBytes)
-		a.conn.epoch = epoch
+		a.conn.epoch, a.conn.addr = epoch, a.addr
 		return nil
 	}
 	c, err := p.b.newH2(a.ctx, conn)
@@ -215,16 +207,18 @@ func (p *pool) dial(a *attempt, w wish) error {
 		return err
 	}
 	c.reserve()
-	a.h2 = c
+	a.h2, c.addr = c, a.addr
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.speaks = http2
-	if p.closed {
-		c.retire()
-		return nil
+	closed := p.closed
+	if !closed {
+		p.multi = append(p.multi, c)
+		p.reapLater()
 	}
-	p.multi = append(p.multi, c)
-	p.reapLater()
+	p.mu.Unlock()
+	if closed {
+		c.retire()
+	}
 	return nil
 }
 

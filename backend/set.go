@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -304,4 +305,33 @@ func (ep *endpoint) unchecked() {
 		ep.health = health{up: true, since: time.Now()}
 	}
 	ep.health.detail, ep.health.streak = "", 0
+}
+
+// address is where the endpoint is, for a report.
+func (ep *endpoint) address() string {
+	addrs := ep.settings.Load().addrs
+	if ep.ip != nil {
+		addrs = ep.ip
+	}
+	switch {
+	case ep.inProcess():
+		return ""
+	case ep.unix:
+		return ep.addr
+	case len(addrs) == 0:
+		return ""
+	}
+	return net.JoinHostPort(addrs[0].String(), ep.port)
+}
+
+// resolveError is why the name can't be resolved; "": it can, or there is none.
+func (ep *endpoint) resolveError() string {
+	n := ep.settings.Load().name
+	if n == nil {
+		return ""
+	}
+	if err := n.answer.Load().err; err != nil {
+		return err.Error()
+	}
+	return ""
 }
