@@ -353,7 +353,7 @@ func TestUpgradeWithMixedEndpoints(t *testing.T) {
 	}
 	origin := httptest.NewServer(who("remote"))
 	t.Cleanup(origin.Close)
-	srv, _ := front(t, newBackend(t, Config{Endpoints: []Endpoint{{URL: origin.URL}, {Handler: who("handler")}}}))
+	srv, _ := front(t, newBackend(t, Config{Endpoints: []Endpoint{{URL: origin.URL}, {Handler: who("handler")}}, Balance: RoundRobin}))
 	seen := map[string]int{}
 	for range 4 {
 		c, err := net.Dial("tcp", srv.Listener.Addr().String())

@@ -20,7 +20,7 @@ type Backend struct {
 	state   atomic.Pointer[state]
 	id      string // in Via and CDN-Loop
 	began   time.Time
-	turn    atomic.Uint64
+	turn    turns
 	dialer  dialer
 	tunnels tunnels
 
@@ -202,17 +202,10 @@ func (b *Backend) Endpoints() []EndpointStatus {
 	return all
 }
 
-// Available tells whether at least one endpoint may be used.
+// Available tells whether at least one endpoint may be used. Endpoints that are
+// used in spite of their checks ([Config.PanicThreshold]) do not count.
 func (b *Backend) Available() bool {
-	if b.calls.closing() {
-		return false
-	}
-	for _, ep := range b.now().endpoints {
-		if ep.up() {
-			return true
-		}
-	}
-	return false
+	return !b.calls.closing() && b.now().some(query{}, isTroubled)
 }
 
 var errShutdown = errors.New("backend: shut down")

@@ -144,7 +144,7 @@ func TestRetryAfterBarsTheEndpoint(t *testing.T) {
 			var bad, good atomic.Int64
 			b := newBackend(t, Config{Endpoints: []Endpoint{
 				{Handler: busy(&bad, tt.status, "600"), Name: "busy"}, {Handler: fine(&good), Name: "fine"},
-			}})
+			}, Balance: RoundRobin})
 			passed := 0
 			for range 20 {
 				if v := visitTo(t, b).wait(t); v.rec.Code != 200 {

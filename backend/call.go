@@ -42,6 +42,8 @@ type call struct {
 	picked     *endpoint        // for the first attempt; nil: the balance picks
 	pickedGate *pass
 
+	hash     uint64 // of HashKey; 0: none
+	hashed   bool   // HashKey was asked
 	tried    []*endpoint
 	attempts int
 	once     [4]failure.Cause // causes that permit one retry and had it

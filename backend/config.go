@@ -133,6 +133,27 @@ type Config struct {
 	// to a field that a trusted peer sent.
 	Forwarded bool
 
+	// Balance chooses among the endpoints; 0 is PowerOfTwo.
+	Balance Balance
+	// HashKey tells what requests have to have in common to go to the same
+	// endpoint, for instance a user or a path. It is called once per request, on
+	// its goroutine; "" leaves a request to PowerOfTwo. It is needed for
+	// ConsistentHash, and unused otherwise.
+	HashKey func(*http.Request) string
+	// SlowStart is how long the share of an endpoint takes to grow to its
+	// weight, after it came up, returned from its ejection, or joined others; it
+	// begins at a tenth. 0 is 10 s, negative is off: the whole share at once.
+	SlowStart time.Duration
+	// PanicThreshold is the share of usable endpoints below which those are used
+	// as well that a check took down or that are ejected: with so few left the
+	// rest would be overrun, and when a check fails everywhere it is the check
+	// that is suspected. An endpoint of which live traffic says the same is given
+	// but one request per second, and only where there is no other. Endpoints
+	// that the operator took out are not counted and not used. Without any
+	// usable endpoint it is always so. 0 is 0.25, negative is never; more than 1
+	// is refused.
+	PanicThreshold float64
+
 	// Health is the active check; the zero value is none.
 	Health Health
 	// Ejection takes endpoints out of use that live traffic shows to fail; the zero

@@ -71,6 +71,7 @@ func resolved(cfg Config) (Config, []target, error) {
 		{"StreamIdle", &cfg.StreamIdle, defaultStreamIdle, true},
 		{"ClientWrite", &cfg.ClientWrite, defaultClientWrite, true},
 		{"IdleConn", &cfg.IdleConn, defaultIdleConn, true},
+		{"SlowStart", &cfg.SlowStart, defaultSlowStart, true},
 	} {
 		d.check(fail)
 	}
@@ -97,6 +98,7 @@ func resolved(cfg Config) (Config, []target, error) {
 	cfg.checkLimits(fail)
 	cfg.Health.check(fail)
 	cfg.Ejection.check(fail)
+	cfg.checkBalance(fail)
 	if cfg.Gate != nil && cfg.NewGate != nil {
 		fail("Config.Gate and Config.NewGate are both set: one gate for the backend, or one per endpoint")
 	}

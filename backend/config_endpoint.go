@@ -40,8 +40,8 @@ type Endpoint struct {
 	// Name appears in errors, metrics and logs; "" is host:port of URL,
 	// unix:PATH, or "handler".
 	Name string
-	// Weight is the endpoint's share beside the others'; 0 is 1, negative is
-	// refused.
+	// Weight is the endpoint's share beside the others'; 0 is 1, negative or
+	// more than 1,000,000 is refused.
 	Weight int
 	// Backup endpoints are used only when no other may be.
 	Backup bool
@@ -113,6 +113,8 @@ func parseEndpoint(ep Endpoint) (target, error) {
 	switch {
 	case ep.Weight < 0:
 		return target{}, fmt.Errorf(".Weight is %d: must be positive, or 0 for 1", ep.Weight)
+	case ep.Weight > maxWeight:
+		return target{}, fmt.Errorf(".Weight is %d: must be at most %d", ep.Weight, maxWeight)
 	case ep.MaxInFlight < 0:
 		return target{}, fmt.Errorf(".MaxInFlight is %d: must be positive, or 0 for no limit", ep.MaxInFlight)
 	case ep.ProxyProtocol < 0 || ep.ProxyProtocol > 2:

@@ -87,6 +87,7 @@ func (b *Backend) redeem(st *state, ep *endpoint, began time.Time) {
 	x.known.Store(false)
 	x.mu.Unlock()
 	if out {
+		ep.warmUp(b)
 		b.observe(b.ctx, Event{
 			Kind: EndpointReturned, Endpoint: ep.name, DryRun: st.cfg.Ejection.DryRun, Detail: "answered after its ejection",
 		})

@@ -240,7 +240,7 @@ func TestEjectionErrors(t *testing.T) {
 		want int
 	}{{"all", 3, 0}, {"one", 1, 1}} {
 		t.Run(test.name, func(t *testing.T) {
-			b, handlers, seen := trio(t, Config{Retries: -1})
+			b, handlers, seen := trio(t, Config{Retries: -1, Balance: RoundRobin})
 			for _, h := range handlers[:test.bad] {
 				h.status.Store(503)
 			}
@@ -317,7 +317,7 @@ func TestEjectionClientGone(t *testing.T) {
 	})
 	seen := new(recorder)
 	b := newBackend(t, Config{
-		Endpoints: []Endpoint{{Handler: hang, Name: "a"}, {Handler: hang, Name: "b"}}, Observe: seen.observe,
+		Endpoints: []Endpoint{{Handler: hang, Name: "a"}, {Handler: hang, Name: "b"}}, Balance: RoundRobin, Observe: seen.observe,
 	})
 	for range clients {
 		ctx, leave := context.WithCancel(context.Background())

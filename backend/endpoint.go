@@ -35,6 +35,10 @@ type endpoint struct {
 	latency  latencies
 	ejection ejection
 
+	warmSince atomic.Int64 // in ns since the backend's start; 0: it has its whole weight
+	due       float64      // guarded by Backend.turn
+	seed      uint64       // of the name
+
 	mu     sync.Mutex // guards what follows
 	health health
 }
@@ -62,7 +66,7 @@ type settings struct {
 }
 
 func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
-	ep := &endpoint{target: t}
+	ep := &endpoint{target: t, seed: hashOf(t.name)}
 	ep.ctx, ep.retire = context.WithCancel(b.ctx)
 	ep.settings.Store(settingsOf(cfg, one, t.name, nil))
 	if one.Handler == nil {

@@ -108,6 +108,12 @@ func (v *evidence) confirmsDown() bool {
 	return bad != 0 && bad > v.good.Load() && (v.unanswered.Load() || v.errors.Load() >= manyErrors)
 }
 
+// due tells whether a trial would be permitted.
+func (v *evidence) due(now int64) bool {
+	last := v.trialled.Load()
+	return last == 0 || now-last >= int64(trialEvery)
+}
+
 // trial permits one attempt per second at an endpoint that is thought to be
 // dead.
 func (v *evidence) trial(now int64) bool {

@@ -48,3 +48,12 @@ func (p *pass) done(e *failure.Error) {
 	}
 	settled(e)
 }
+
+// unused gives the permit back.
+func (p *pass) unused() {
+	if p != nil && p.settled != nil {
+		settled := p.settled
+		p.settled = nil
+		settled(failure.ErrUnused)
+	}
+}

@@ -68,6 +68,9 @@ func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
 	ep.health = before.next(good, detail, time.Now(), cfg.Rise, cfg.Fall)
 	after := ep.health
 	ep.mu.Unlock()
+	if after.up && !before.up {
+		ep.warmUp(b)
+	}
 	if after.up != before.up {
 		b.endpointsChanged()
 		b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Healthy: after.up, Detail: detail})

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Latency is how long an endpoint took to answer: from the start of an attempt
-// to the end of the final header section, without the time in which the
+// Latency is how long an endpoint took to answer: from when a connection was
+// there to the end of the final header section, without the time in which the
 // request's body was under way. Attempts that failed, answers of 500 and above
 // among them, and active checks have no part in it. It covers the last 30 to
 // 40 seconds; the quantiles are right within an eighth of their value. Without
@@ -166,7 +166,11 @@ func (a *attempt) arrived() {
 // measured is reached with a final header section that is no failure.
 func (a *attempt) measured() {
 	now := a.at.headers.Sub(a.b.began)
-	took := a.at.headers.Sub(a.at.start) - a.watch.stood()
+	from := a.at.start
+	if !a.at.ready.IsZero() {
+		from = a.at.ready
+	}
+	took := a.at.headers.Sub(from) - a.watch.stood()
 	a.ep.load.measured(now, took)
 	a.ep.latency.record(now, took)
 }

@@ -180,7 +180,7 @@ func (c *call) enter() *failure.Error {
 		if c.b.calls.closing() {
 			return &failure.Error{Cause: failure.Draining, Backend: cfg.Name}
 		}
-		return c.state.none(nil)
+		return c.state.none(query{}, nil)
 	}
 	limit := slots.Stats().Limit
 	wait, short := c.patience()
@@ -229,7 +229,7 @@ func (c *call) queued(err error, began time.Time) {
 // turnedAway explains why there was no slot.
 func (c *call) turnedAway(err error, short bool) *failure.Error {
 	if errors.Is(err, errNoneLeft) {
-		return c.state.none(nil)
+		return c.state.none(query{}, nil)
 	}
 	e := &failure.Error{Backend: c.cfg().Name, Attempts: c.attempts, Phases: c.phases}
 	if r, ok := errors.AsType[*admit.RefusedError](err); ok {
@@ -261,7 +261,7 @@ func (c *call) turnedAway(err error, short bool) *failure.Error {
 func (c *call) pick(other bool) (*endpoint, *pass, *failure.Error) {
 	n := &c.b.entrance
 	if n.waiting.Load() == 0 || c.attempts > 0 {
-		ep, gate, refused := c.state.choose(c.tried, other)
+		ep, gate, refused := c.state.choose(c.query(other))
 		if refused == nil {
 			return ep, gate, nil
 		}
@@ -293,7 +293,7 @@ func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
 	look := time.NewTicker(doorEvery) // for gates that open, limits that grow
 	defer look.Stop()
 	for {
-		ep, gate, refused := c.state.choose(c.tried, other)
+		ep, gate, refused := c.state.choose(c.query(other))
 		if refused == nil || !full(refused) {
 			c.waitedFor(failure.PhaseQueue, time.Since(began))
 			return ep, gate, crowded(refused)

@@ -56,16 +56,19 @@ func ParseBalance(name string) (Balance, error) {
 const (
 	loadDecay = 10 * time.Second // to 1/e
 	// loadGrain is added to every time to answer: differences far below it are
-	// noise to a visitor, and no reason to prefer an endpoint.
-	loadGrain = time.Millisecond
+	// nothing to a visitor, and mostly noise.
+	loadGrain = 10 * time.Millisecond
+	// answerStep is the least part that an answer has in the time to answer.
+	answerStep = 0.2
 	// A failure has this part in the share of failures, and a success as much
 	// in forgetting them.
-	failureStep = 0.2
+	failureStep = 0.1
 	// failureTrace is a share of failures that is as good as none.
 	failureTrace = 0.02
 	// failurePenalty is how much worse an endpoint is that does nothing but
-	// fail, however fast it does.
-	failurePenalty = 10
+	// fail, however fast it does. What fails for good is ejected, for which it
+	// has to be seen failing a few times.
+	failurePenalty = 4
 )
 
 // load is what the balance knows of how an endpoint does. Times are since the
@@ -136,7 +139,7 @@ func (l *load) rise(now, d time.Duration) {
 	case l.peakAt == 0 || d > l.peak:
 		l.peak = d
 	default:
-		keep := decayed(1, now-l.peakAt)
+		keep := min(decayed(1, now-l.peakAt), 1-answerStep)
 		l.peak = time.Duration(keep*float64(l.peak) + (1-keep)*float64(d))
 	}
 	l.peakAt = max(now, 1)
@@ -195,13 +198,13 @@ func (b burden) sum() float64 {
 
 // yields is the probability with which an endpoint gives a request away to
 // another one that was drawn after it. Where neither is better the first draw
-// stands, so that shares are by weight. Against half of the burden it falls 15
-// of 16 times, against one that is a tenth less every third time: what differs
-// by noise alone is shared.
+// stands, so that shares are by weight. Against half of the burden it falls seven
+// of eight times, against a tenth less every fourth time: what differs by noise
+// alone is shared.
 func yields(mine, other float64) float64 {
 	if other >= mine {
 		return 0
 	}
 	ratio := other / mine
-	return 1 - ratio*ratio*ratio*ratio
+	return 1 - ratio*ratio*ratio
 }

@@ -138,13 +138,3 @@ func (ep *endpoint) barredFor(b *Backend) time.Duration {
 	}
 	return time.Duration(max(0, until-b.clock(time.Now())))
 }
-
-// untried tells whether an endpoint is left that was not tried and is up.
-func (s *state) untried(tried []*endpoint) bool {
-	for _, ep := range s.endpoints {
-		if !slices.Contains(tried, ep) && ep.up() && ep.barredFor(s.b) == 0 {
-			return true
-		}
-	}
-	return false
-}

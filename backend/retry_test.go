@@ -198,9 +198,8 @@ func TestRetriedElsewhere(t *testing.T) {
 				var seen recorder
 				b := newBackend(t, Config{
 					Endpoints: []Endpoint{{URL: first.url()}, {URL: second.url()}},
-					FirstByte: time.Second, HeaderStall: time.Second, Observe: seen.observe, // what a healthy one has on the busiest machine
+					FirstByte: time.Second, HeaderStall: time.Second, Balance: RoundRobin, Observe: seen.observe, // what a healthy one has on the busiest machine
 				})
-				b.turn.Store(1) // the first endpoint is first
 				srv, client := front(t, b)
 				status, _, _ := get(t, client, srv.URL)
 				if ok := status == http.StatusOK; ok != healthy {
@@ -265,7 +264,7 @@ func TestRoundRobinAndFailover(t *testing.T) {
 	}
 	eps = append(eps, Endpoint{URL: refusedURL(t, nil)})
 	var seen recorder
-	b := newBackend(t, Config{Endpoints: eps, Observe: seen.observe})
+	b := newBackend(t, Config{Endpoints: eps, Balance: RoundRobin, Observe: seen.observe})
 	srv, client := front(t, b)
 	const n = 300
 	for range n {
@@ -377,7 +376,7 @@ func TestHealth(t *testing.T) {
 	var seen recorder
 	b := newBackend(t, Config{
 		Endpoints: []Endpoint{{URL: origin.URL, Name: "a"}, {Handler: origin.Config.Handler, Name: "h"}},
-		Health:    Health{Path: "/health", Interval: 5 * time.Millisecond, Rise: 2, Fall: 2}, Observe: seen.observe,
+		Health:    Health{Path: "/health", Interval: 5 * time.Millisecond, Rise: 2, Fall: 2}, PanicThreshold: -1, Observe: seen.observe,
 	})
 	var got *failure.Error
 	srv, client := front(t, tracked(b, func(e *failure.Error, _ failure.Rung) { got = e }))

@@ -211,6 +211,9 @@ func (b *Backend) commit(old, next *state) (done, closed bool) {
 			ep.settings.Store(src.settings[k])
 			if old != nil && old.settingsOf(ep) == nil {
 				ep.steering.Store(src.steering.Load()) // which may have changed meanwhile
+				if !old.unresolved(src.target.key) {
+					ep.warmUp(b)
+				}
 			}
 		}
 		if n := src.name; n != nil && !n.started {
@@ -278,6 +281,16 @@ func (b *Backend) clear(old, next *state) {
 
 func (s *state) has(n *name) bool {
 	return slices.ContainsFunc(s.sources, func(src source) bool { return src.name == n })
+}
+
+// unresolved tells whether the address has a name that was not resolved yet.
+func (s *state) unresolved(key string) bool {
+	for i := range s.sources {
+		if src := &s.sources[i]; src.target.key == key {
+			return src.name != nil && len(src.settings) > 0 && len(src.settings[0].addrs) == 0
+		}
+	}
+	return false
 }
 
 // settingsOf are those that ep has in s; nil: it is not among the endpoints.

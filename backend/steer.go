@@ -69,7 +69,10 @@ func (b *Backend) Steer(endpoint string, s Steering) error {
 			have = append(have, ep.name)
 			addrs := src.settings[k].addrs
 			if all || ep.name == endpoint || len(addrs) == 1 && endpoint == src.target.name+"@"+addrs[0].String() {
-				ep.steering.Store(uint32(s))
+				was := Steering(ep.steering.Swap(uint32(s)))
+				if was == ForceDown && s != ForceDown && s != Drain {
+					ep.warmUp(b)
+				}
 				found = true
 			}
 		}
