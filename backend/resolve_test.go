@@ -138,7 +138,7 @@ func TestNamesAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := newZone("10.0.0.1")
 		var seen recorder
-		b := newBackendWith(t, Config{Endpoints: []Endpoint{{URL: "http://app"}}, Observe: seen.observe, IdleConn: time.Hour}, z.dialer())
+		b := newBackendWith(t, Config{Endpoints: []Endpoint{{URL: "http://app"}}, Balance: RoundRobin, SlowStart: -1, Observe: seen.observe, IdleConn: time.Hour}, z.dialer())
 		synctest.Wait()
 		if got := oneGet(b).Body.String(); got != "10.0.0.1" {
 			t.Errorf("answered by %q", got)

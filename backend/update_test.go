@@ -47,6 +47,7 @@ func TestUpdateKeeps(t *testing.T) {
 	gates := func(name string) Gate { made = append(made, name); return &countingGate{} }
 	cfg := Config{
 		Endpoints: []Endpoint{{URL: kept.url(), Name: "kept"}, {URL: gone.url(), Name: "gone"}}, NewGate: gates, IdleConn: time.Hour,
+		Balance: RoundRobin, SlowStart: -1,
 	}
 	b := newBackend(t, cfg)
 	srv, client := front(t, b)
