@@ -126,7 +126,7 @@ func (c *call) serve() {
 		broken = c.complete(a, broken).With(failure.Note{Kind: failure.AfterHeaders})
 		c.end(a, broken, false)
 		failure.Report(c.r.Context(), broken)
-		panic(http.ErrAbortHandler)
+		c.abort()
 	}
 	c.end(a, e, false)
 	if c.total > transferSize {
@@ -166,7 +166,7 @@ func (c *call) inProcess() bool {
 func (c *call) refused(e *failure.Error) {
 	if c.status != 0 {
 		failure.Report(c.r.Context(), e.With(failure.Note{Kind: failure.AfterHeaders}))
-		panic(http.ErrAbortHandler)
+		c.abort()
 	}
 	if c.upload.begun() && !c.upload.finished() && c.r.ProtoMajor == 1 {
 		c.w.Header()["Connection"] = closing

@@ -149,12 +149,12 @@ func uploading(err error) *failure.Error {
 func resolving(err error) *failure.Error {
 	dns, ok := errors.AsType[*net.DNSError](err)
 	switch {
+	case exhausted(err): // and so it could not ask
+		return failure.New(failure.LocalLimit, err)
 	case ok && dns.IsNotFound:
 		return failure.New(failure.DNSNotFound, err)
 	case ok && dns.IsTimeout:
 		return failure.New(failure.DNSTimeout, err)
-	case exhausted(err):
-		return failure.New(failure.LocalLimit, err)
 	case ok && dns.IsTemporary:
 		return failure.New(failure.DNSTimeout, err)
 	}

@@ -18,7 +18,7 @@ type dialer struct {
 
 func newDialer() dialer {
 	d := &net.Dialer{KeepAlive: 15 * time.Second}
-	return dialer{lookup: net.DefaultResolver.LookupNetIP, connect: d.DialContext}
+	return dialer{lookup: lookupBy(new(net.Dialer).DialContext), connect: d.DialContext}
 }
 
 // fallbackDelay is how long the addresses of the preferred family have the

@@ -54,5 +54,6 @@
 //
 // A response that breaks after its header went out is never completed: the
 // failure is reported with the note after_headers and the connection aborted
-// by panicking http.ErrAbortHandler.
+// by panicking http.ErrAbortHandler; that of an HTTP/1.0 client, to whom its end
+// could look regular, is reset.
 package backend

@@ -1,9 +1,16 @@
 package backend
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(outOfFilesEnv); url != "" {
+		outOfFiles(url)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
