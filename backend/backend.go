@@ -37,6 +37,7 @@ type Backend struct {
 	calls    inFlight
 	entrance entrance
 	budget   budget
+	outage   outage
 }
 
 // New checks cfg and starts the active checks, if there are any. The error
@@ -219,6 +220,7 @@ func (b *Backend) Shutdown(ctx context.Context) error {
 	b.calls.close()
 	b.closeSet()
 	b.stop()
+	b.outage.close()
 	b.entrance.close(&failure.Error{Cause: failure.Draining, Backend: b.now().cfg.Name})
 	b.tunnels.close()
 	for _, ep := range b.now().endpoints {

@@ -49,11 +49,15 @@ type call struct {
 	once     [4]failure.Cause // causes that permit one retry and had it
 	nOnce    int
 	decided  decision
-	forgiven int             // attempts that do not count: what they met was waited for
-	keyed    bool            // its Idempotency-Key makes it replayable
-	phases   failure.Timings // of the attempts that ended, and of waiting
-	waited   failure.Timings // of waiting since the last attempt
-	uploaded time.Duration   // time in which the request's body was under way
+	forgiven int  // attempts that do not count: what they met was waited for
+	keyed    bool // its Idempotency-Key makes it replayable
+
+	restartBy int64           // until when it waits for a restart; 0: it did not
+	rested    time.Duration   // how long it did
+	resuming  bool            // it was woken a moment ago
+	phases    failure.Timings // of the attempts that ended, and of waiting
+	waited    failure.Timings // of waiting since the last attempt
+	uploaded  time.Duration   // time in which the request's body was under way
 
 	early     bool  // the response was begun before the upload ended
 	status    int   // passed on to the client; 0: nothing yet
@@ -89,12 +93,22 @@ func (c *call) cfg() *Config { return &c.state.cfg }
 func (c *call) run() (*attempt, *opening, *failure.Error) {
 	var last *failure.Error
 	other := false
+	defer c.resumed()
+	if e := c.sitOut(); e != nil {
+		return nil, nil, c.unattempted(e)
+	}
 	for {
 		ep, gate, refused := c.choose(other)
 		if refused != nil {
-			if last == nil {
-				c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: refused, Phases: c.waited})
-				return nil, nil, refused
+			woken, ended := c.shutOut(last, refused)
+			switch {
+			case woken:
+				other = false
+				continue
+			case ended != nil:
+				return nil, nil, c.unattempted(ended)
+			case last == nil:
+				return nil, nil, c.unattempted(refused)
 			}
 			return nil, nil, last.With(failure.Note{Kind: failure.NotRetried, Detail: refused.Cause.String()})
 		}
@@ -102,6 +116,19 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 		open, e := c.try(a)
 		if e == nil {
 			return a, open, nil
+		}
+		if c.refusedByAll(e) {
+			failure.Report(c.r.Context(), e)
+			c.end(a, e, true)
+			woken, ended := c.outlast(e, 0)
+			if woken {
+				last, other, c.fresh = e, false, false
+				continue
+			}
+			if ended == nil {
+				ended = c.stillRefused(e).With(failure.Note{Kind: failure.NotRetried, Detail: "down for too long"})
+			}
+			return nil, nil, ended
 		}
 		d := c.again(e)
 		again := d.ok
@@ -126,6 +153,14 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 	}
 }
 
+// unattempted reports the end of a request that had no attempt.
+func (c *call) unattempted(e *failure.Error) *failure.Error {
+	if c.attempts == 0 {
+		c.b.observe(c.r.Context(), Event{Kind: AttemptDone, Failure: e, Phases: c.waited})
+	}
+	return e
+}
+
 // choose picks the endpoint for the next attempt; the first of an upgrade has
 // been picked already.
 func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
@@ -141,6 +176,7 @@ func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
 
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.attempts++
+	c.resumed()
 	c.tried = append(c.tried, ep)
 	left, _ := c.left()
 	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, c.limits.UntilHeaders, max(left, time.Millisecond))
@@ -176,6 +212,9 @@ func (c *call) cut(cause error) {
 func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	res, err := a.exchange(c.request(a.ep), c.interim) //nolint:bodyclose // the attempt owns it until finish
 	c.clientEnd.inner = a.inner
+	if !a.reused && a.stage > phaseConnect {
+		c.b.outage.connected()
+	}
 	a.arrived()
 	if err != nil {
 		return nil, c.complete(a, a.explain(err))

@@ -117,6 +117,16 @@ type Config struct {
 	// refused.
 	QueueWait time.Duration
 
+	// RestartWait is how long requests wait for the endpoints to come back when
+	// all refuse connections, counted from when the first one did: a restart.
+	// Who comes later is answered at once. Waiting costs nothing of RetryBudget
+	// and Retries; requests of which something was sent do not wait unless they
+	// can be repeated. 0 is none, negative is refused.
+	RestartWait time.Duration
+	// RestartQueue is how many requests may wait so; 0 is 1000, negative is
+	// refused.
+	RestartQueue int
+
 	// TLS is used for https endpoints. It is cloned; nil is the defaults of
 	// crypto/tls. An empty NextProtos offers HTTP/2 and HTTP/1.1.
 	TLS *tls.Config

@@ -29,14 +29,26 @@ const fallbackDelay = 300 * time.Millisecond
 // The attempt's stage tells how far it came. upgrade asks for HTTP/1 where the
 // choice is ours.
 func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
+	raw, err = a.reach()
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.ep.unix || a.ep.url.Scheme != "https" {
+		return raw, raw, nil
+	}
+	conn, err = a.handshake(raw, upgrade)
+	return raw, conn, err
+}
+
+// reach resolves and connects.
+func (a *attempt) reach() (raw net.Conn, err error) {
 	if a.ep.unix {
 		a.addr = a.ep.addr
-		raw, err = a.connect(func() (net.Conn, error) { return a.b.dialer.connect(a.ctx, "unix", a.ep.addr) })
-		return raw, raw, err
+		return a.connect(func() (net.Conn, error) { return a.b.dialer.connect(a.ctx, "unix", a.ep.addr) })
 	}
 	at, err := a.place()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	a.addr = net.JoinHostPort(at.addrs[0].String(), a.ep.port)
 	raw, err = a.connect(func() (net.Conn, error) {
@@ -52,16 +64,12 @@ func (a *attempt) dial(upgrade bool) (raw, conn net.Conn, err error) {
 		if n := a.ep.settings.Load().name; n != nil {
 			n.poke() // it may have moved
 		}
-		return nil, nil, err
+		return nil, err
 	}
 	if remote := raw.RemoteAddr(); len(at.addrs)+len(at.spare) > 1 && remote != nil {
 		a.addr = remote.String()
 	}
-	if a.ep.url.Scheme != "https" {
-		return raw, raw, nil
-	}
-	conn, err = a.handshake(raw, upgrade)
-	return raw, conn, err
+	return raw, nil
 }
 
 // connect makes the connection under the limit for it.

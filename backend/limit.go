@@ -56,8 +56,14 @@ func lower(fixed int, changing Limit) int {
 	return n
 }
 
-// queueFor is how many may wait for one of limit slots.
-func (cfg *Config) queueFor(limit int) int {
+// queueFor is how many may wait for one of limit slots. After an outage those
+// who waited for its end come all at once: they, and who comes with them, find
+// room.
+func (c *call) queueFor(limit int) int {
+	cfg := c.cfg()
+	if c.b.outage.resuming.Load() > 0 {
+		return max(cfg.Queue, cfg.RestartQueue)
+	}
 	if cfg.Queue != 0 {
 		return max(0, cfg.Queue)
 	}
@@ -185,7 +191,7 @@ func (c *call) enter() *failure.Error {
 	limit := slots.Stats().Limit
 	wait, short := c.patience()
 	began := time.Now()
-	err := slots.Acquire(c.r.Context(), cfg.queueFor(limit), wait)
+	err := slots.Acquire(c.r.Context(), c.queueFor(limit), wait)
 	c.queued(err, began)
 	if err == nil {
 		c.slot = slots
@@ -205,12 +211,15 @@ func (c *call) leave() {
 // patience is how long the request may wait for a slot. short tells that its
 // time is over sooner than its patience.
 func (c *call) patience() (wait time.Duration, short bool) {
-	wait = max(c.cfg().QueueWait-c.phases[failure.PhaseQueue], time.Millisecond)
+	wait = max(c.cfg().QueueWait-c.lined(), time.Millisecond)
 	if left, ok := c.left(); ok && left < wait {
 		return max(left, time.Millisecond), true
 	}
 	return wait, false
 }
+
+// lined is how long the request has waited for slots.
+func (c *call) lined() time.Duration { return c.phases[failure.PhaseQueue] - c.rested }
 
 // waitedFor counts time before an attempt.
 func (c *call) waitedFor(p failure.Phase, d time.Duration) {
@@ -240,7 +249,7 @@ func (c *call) turnedAway(err error, short bool) *failure.Error {
 		case admit.Full:
 			e.Cause, e.Detail = failure.QueueFull, fmt.Sprintf("%d of %d waiting, %s", r.Queued, r.Queue, inFlight)
 		case admit.TimedOut:
-			e.Cause, e.Detail = failure.QueueTimeout, fmt.Sprintf("waited %d ms, %s", c.phases[failure.PhaseQueue].Milliseconds(), inFlight)
+			e.Cause, e.Detail = failure.QueueTimeout, fmt.Sprintf("waited %d ms, %s", c.lined().Milliseconds(), inFlight)
 			if short {
 				c.outOfTime(e)
 			}
@@ -265,7 +274,7 @@ func (c *call) pick(other bool) (*endpoint, *pass, *failure.Error) {
 		if refused == nil {
 			return ep, gate, nil
 		}
-		if !full(refused) || other || c.cfg().Queue < 0 {
+		if !full(refused) || other || c.queueFor(1) == 0 {
 			return nil, nil, crowded(refused)
 		}
 	}
@@ -280,11 +289,11 @@ func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
 	n.waiting.Add(1)
 	defer n.waiting.Add(-1)
 	ctx := c.r.Context()
-	queue := c.cfg().queueFor(c.state.capacity())
+	queue := c.queueFor(c.state.capacity())
 	if err := n.door.Acquire(ctx, queue-1, wait); err != nil {
 		c.queued(err, began)
 		e := c.turnedAway(err, short)
-		c.state.atTheDoor(e, queue)
+		c.atTheDoor(e, queue)
 		return nil, nil, e
 	}
 	defer n.door.Release()
@@ -313,7 +322,7 @@ func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
 		if err != nil {
 			c.waitedFor(failure.PhaseQueue, time.Since(began))
 			e := c.turnedAway(err, short)
-			c.state.atTheDoor(e, queue)
+			c.atTheDoor(e, queue)
 			return nil, nil, e
 		}
 	}
@@ -331,8 +340,8 @@ func (s *state) capacity() int {
 
 // atTheDoor gives a refusal at the door its facts: the slots are those of the
 // endpoints.
-func (s *state) atTheDoor(e *failure.Error, queue int) {
-	inFlight := 0
+func (c *call) atTheDoor(e *failure.Error, queue int) {
+	s, inFlight := c.state, 0
 	for _, ep := range s.endpoints {
 		inFlight += int(ep.inFlight.Load())
 	}
@@ -341,7 +350,7 @@ func (s *state) atTheDoor(e *failure.Error, queue int) {
 	case failure.ConnectionLimit, failure.QueueFull: // a line of one is the door alone
 		e.Cause, e.Detail = failure.QueueFull, fmt.Sprintf("%d of %d waiting, %s", queue, queue, of)
 	case failure.QueueTimeout:
-		e.Detail = fmt.Sprintf("waited %d ms, %s", e.Phases[failure.PhaseQueue].Milliseconds(), of)
+		e.Detail = fmt.Sprintf("waited %d ms, %s", c.lined().Milliseconds(), of)
 	default:
 	}
 }
