@@ -224,7 +224,7 @@ func (a *attempt) finish(e *failure.Error) {
 	case a.inner != nil:
 		a.inner.abandon()
 	case a.conn != nil:
-		if a.conn.release(whole && unfired, a.res) {
+		if a.conn.release(whole && unfired && !a.check, a.res) {
 			a.ep.pool.put(a.conn, now)
 		}
 	case a.h2 != nil:

@@ -47,6 +47,7 @@ func setDown(ep *endpoint) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	ep.health.up = false
+	ep.down.Store(true)
 }
 
 func TestRank(t *testing.T) {

@@ -107,5 +107,6 @@ func resolved(cfg Config) (Config, []target, error) {
 	cfg.TLS = cfg.TLS.Clone()
 	cfg.Endpoints = slices.Clone(cfg.Endpoints)
 	targets := parseEndpoints(cfg.Endpoints, fail)
+	cfg.Health.fits(cfg.Endpoints, targets, fail)
 	return cfg, targets, errors.Join(errs...)
 }

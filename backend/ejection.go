@@ -88,6 +88,7 @@ func (b *Backend) redeem(st *state, ep *endpoint, began time.Time) {
 	x.mu.Unlock()
 	if out {
 		ep.warmUp(b)
+		b.endpointsChanged()
 		b.observe(b.ctx, Event{
 			Kind: EndpointReturned, Endpoint: ep.name, DryRun: st.cfg.Ejection.DryRun, Detail: "answered after its ejection",
 		})
@@ -194,6 +195,7 @@ func (b *Backend) eject(st *state, ep *endpoint, why grounds, detail string, now
 	x.mu.Unlock()
 	b.ejecting.Unlock()
 	ep.live.forget()
+	b.endpointsChanged()
 	b.observe(b.ctx, Event{Kind: EndpointEjected, Endpoint: ep.name, DryRun: cfg.DryRun, Detail: s.String()})
 }
 
@@ -240,6 +242,22 @@ func (b *Backend) compare(st *state, now int64) {
 		detail := fmt.Sprintf("%.0f %% of its %d attempts succeeded, %.0f %% of those of the others",
 			100*(1-t.failing()), t.volume(), 100*(1-peers.failing()))
 		b.eject(st, ep, worse, detail, now, func() bool { return true })
+	}
+}
+
+// reprieve is a good check: what could not be reached can be, and is tried at
+// once.
+func (x *ejection) reprieve(now int64) {
+	if !x.known.Load() {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s := &x.sentence; s.until > now && s.grounds == unreachable {
+		s.until = now
+		if x.until.Load() != 0 {
+			x.until.Store(now)
+		}
 	}
 }
 

@@ -39,8 +39,11 @@ type endpoint struct {
 	due       float64      // guarded by Backend.turn
 	seed      uint64       // of the name
 
-	mu     sync.Mutex // guards what follows
-	health health
+	down atomic.Bool // by its check
+
+	mu      sync.Mutex // guards what follows
+	health  health
+	history history
 }
 
 // holdDown is how long an endpoint is not preferred after it refused a connection,
@@ -75,7 +78,11 @@ func (b *Backend) newEndpoint(cfg Config, one Endpoint, t target) *endpoint {
 			ep.tls, ep.tlsHTTP1 = tlsConfigs(cfg.TLS, t.host, t.h2)
 		}
 	}
-	ep.health = health{up: true, since: b.began}
+	ep.health = health{up: true, since: time.Now()}
+	if cfg.Health.on() && cfg.Health.InitialDown {
+		ep.health.up, ep.health.unproven, ep.health.detail = false, true, "not checked yet"
+		ep.down.Store(true)
+	}
 	return ep
 }
 
@@ -113,6 +120,9 @@ func (ep *endpoint) asked() Gate { return ep.settings.Load().gate }
 // came. What has no end in sight (lasting) is a success by it.
 func (ep *endpoint) answered(b *Backend, began, headers time.Time, lasting bool) {
 	ep.live.answered(b.clock(headers))
+	if ep.down.Load() {
+		b.contradict(ep, true, began)
+	}
 	if lasting && ep.ejection.known.Load() {
 		b.redeem(b.now(), ep, began)
 	}
@@ -126,6 +136,9 @@ func (ep *endpoint) settled(b *Backend, o *outcome) {
 	ep.live.settled(o, now)
 	ep.load.settled(o, time.Duration(now))
 	b.judge(ep, o, now)
+	if ep.down.Load() && o.verdict() != failure.Neutral {
+		b.contradict(ep, false, o.began)
+	}
 	if e := o.failure; e != nil && (e.Cause == failure.ConnectionRefused || e.Cause == failure.LocalLimit) {
 		ep.heldUntil.Store(now + int64(holdDown))
 	}
@@ -134,12 +147,6 @@ func (ep *endpoint) settled(b *Backend, o *outcome) {
 func (ep *endpoint) held(b *Backend) bool {
 	until := ep.heldUntil.Load()
 	return until != 0 && int64(time.Since(b.began)) < until
-}
-
-func (ep *endpoint) up() bool {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	return ep.health.up
 }
 
 func (ep *endpoint) status(b *Backend) EndpointStatus {

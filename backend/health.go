@@ -1,155 +1,155 @@
 package backend
 
 import (
-	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
-
-	"github.com/holdfast-go/holdfast/failure"
 )
 
-// health is what the active checks of an endpoint found.
+// health is what the active checks of an endpoint found, and what live traffic
+// says of it.
 type health struct {
-	up     bool
-	since  time.Time
-	detail string // of the last check: its status line or its error
-	streak int    // checks in a row that contradict up
+	up       bool
+	since    time.Time
+	detail   string // of the last check: its status line or its error
+	streak   int    // checks in a row that contradict up
+	checks   int    // made; stops at many
+	unproven bool   // it began down, and no check was good yet
+
+	dispute dispute
 }
+
+// many is where counts end that are compared with small numbers only.
+const many = 1 << 20
 
 // next is the state after one more check. It is a pure function.
 func (h health) next(good bool, detail string, now time.Time, rise, fall int) health {
 	h.detail = detail
+	h.checks = min(h.checks+1, many)
 	if good == h.up {
 		h.streak = 0
 		return h
 	}
-	h.streak++
+	h.streak = min(h.streak+1, many)
 	need := fall
 	if good {
-		need = rise
+		if need = rise; h.unproven {
+			need = 1
+		}
 	}
 	if h.streak >= need {
 		h.up, h.since, h.streak = good, now, 0
+		h.unproven = h.unproven && !good
 	}
 	return h
 }
 
-// watchHealth checks one endpoint until ctx ends: with the backend, with the
-// endpoint, or since other checks begin.
-func (b *Backend) watchHealth(ctx context.Context, ep *endpoint) {
-	defer b.checks.Done()
-	var last *inProcess // of a handler
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		good, detail := false, "the handler of an earlier check has not returned"
-		if last == nil || last.returned() {
-			good, detail, last = b.check(ctx, ep)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		b.recordHealth(ep, good, detail)
-		timer.Reset(b.now().cfg.Health.Interval)
-	}
+// fast tells whether the next check is to come soon.
+func (h health) fast() bool {
+	return h.streak > 0 || h.unproven && h.checks < historySize
 }
 
-func (b *Backend) recordHealth(ep *endpoint, good bool, detail string) {
+// dispute is what live traffic says while the check says that the endpoint is
+// down. It counts attempts that began after that.
+type dispute struct {
+	answered int
+	last     time.Time // answered
+	run      int       // answers in a row; below 0: failures in a row
+	wrong    bool      // the check is
+}
+
+// disputed is how many answers in a row show that the check is wrong, and how
+// many failures in a row that it is right after all. It is more than one: a
+// backend that is half dead answers sometimes.
+const disputed = 3
+
+// next is the dispute with one more outcome. It is a pure function.
+func (d dispute) next(good bool, now time.Time) dispute {
+	if good {
+		d.answered = min(d.answered+1, many)
+		d.last = now
+		d.run = min(max(d.run, 0)+1, many)
+	} else {
+		d.run = max(min(d.run, 0)-1, -many)
+	}
+	switch {
+	case d.run >= disputed:
+		d.wrong = true
+	case d.run <= -disputed:
+		d.wrong = false
+	}
+	return d
+}
+
+// explain is the detail of a check that is wrong.
+func (h health) explain(now time.Time) string {
+	return fmt.Sprintf("the check is wrong: live traffic has been answered %d times since it took the endpoint down, the last time %v ago; the check: %s",
+		h.dispute.answered, now.Sub(h.dispute.last).Round(time.Millisecond), h.detail)
+}
+
+// recordHealth takes in the result of a check.
+func (b *Backend) recordHealth(ep *endpoint, p Probe) {
 	cfg := &b.now().cfg.Health
+	now := time.Now()
 	ep.mu.Lock()
+	ep.history.add(p)
 	before := ep.health
-	ep.health = before.next(good, detail, time.Now(), cfg.Rise, cfg.Fall)
-	after := ep.health
+	after := before.next(p.OK, p.Detail, now, cfg.Rise, cfg.Fall)
+	if after.up != before.up {
+		after.dispute = dispute{}
+		ep.down.Store(!after.up)
+	}
+	ep.health = after
 	ep.mu.Unlock()
-	if after.up && !before.up {
+	if p.OK {
+		ep.ejection.reprieve(b.clock(now))
+	}
+	if after.up == before.up {
+		return
+	}
+	if after.up {
 		ep.warmUp(b)
 	}
-	if after.up != before.up {
-		b.endpointsChanged()
-		b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Healthy: after.up, Detail: detail})
+	b.endpointsChanged()
+	b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Healthy: after.up, Detail: p.Detail})
+	if before.dispute.wrong {
+		b.observe(b.ctx, Event{Kind: CheckDisputed, Endpoint: ep.name, Healthy: true, Detail: p.Detail})
 	}
 }
 
-// check is one active check, on the way that requests take.
-func (b *Backend) check(ctx context.Context, ep *endpoint) (good bool, detail string, inner *inProcess) {
-	s := b.now()
-	cfg := &s.cfg.Health
-	limit := cfg.Timeout
-	a := b.start(ctx, ep, 1, &s.limits, 0, 0)
-	a.check = true
-	stop := time.AfterFunc(limit, func() { a.cancel(&timeoutError{total: true, limit: limit}) })
-	defer stop.Stop()
-	res, err := a.exchange(cfg.request(ep), func(*http.Response) {}) //nolint:bodyclose,contextcheck // the attempt owns it until finish, and has the context
-	if err != nil {
-		e := a.explain(err)
-		a.finish(e)
-		return false, describe(e), a.inner
+// contradict takes in the outcome of an attempt at an endpoint that is down by
+// its check.
+func (b *Backend) contradict(ep *endpoint, good bool, began time.Time) {
+	now := time.Now()
+	ep.mu.Lock()
+	h := ep.health
+	if h.up || began.Before(h.since) {
+		ep.mu.Unlock()
+		return
 	}
-	status := res.StatusCode
-	e := a.drain()
-	a.finish(e)
-	if status < 200 || status >= 400 {
-		return false, fmt.Sprintf("GET %s: %d %s", cfg.Path, status, http.StatusText(status)), a.inner
+	was := h.dispute.wrong
+	h.dispute = h.dispute.next(good, now)
+	ep.health = h
+	ep.mu.Unlock()
+	if h.dispute.wrong == was {
+		return
 	}
-	return true, fmt.Sprintf("GET %s: %d %s", cfg.Path, status, http.StatusText(status)), a.inner
+	ev := Event{Kind: CheckDisputed, Endpoint: ep.name, Healthy: was, Detail: h.detail}
+	if !was {
+		ev.Detail = h.explain(now)
+	}
+	b.observe(b.ctx, ev)
 }
 
-// drain reads what there is of a short body, so that the connection can be used
-// again. What is long is not worth it.
-func (a *attempt) drain() *failure.Error {
-	buf := make([]byte, 4096)
-	for range 16 {
-		_, err := a.read(buf)
-		if ended(err) {
-			a.at.done = time.Now()
-			return nil
-		}
-		if err != nil {
-			return a.explain(err)
-		}
+func (ep *endpoint) up() bool { return !ep.down.Load() }
+
+// unchecked is reached when no check watches the endpoint any more.
+func (ep *endpoint) unchecked() {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	if !ep.health.up {
+		ep.health = health{up: true, since: time.Now()}
+		ep.down.Store(false)
 	}
-	return failure.New(failure.HandlerAbort, nil)
+	ep.health.detail, ep.health.streak, ep.health.unproven = "", 0, false
+	ep.history = history{}
 }
-
-func describe(e *failure.Error) string {
-	text := e.Cause.String()
-	if e.Detail != "" {
-		text += ": " + e.Detail
-	}
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-func (h *Health) request(ep *endpoint) *request {
-	u, err := url.ParseRequestURI(h.Path)
-	if err != nil { // New has parsed it
-		u = &url.URL{Path: "/"}
-	}
-	r := &http.Request{
-		Method: http.MethodGet, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {"holdfast-health"}}, Body: http.NoBody, Host: ep.name,
-	}
-	if ep.inProcess() {
-		r.RequestURI, r.RemoteAddr = h.Path, "127.0.0.1:0"
-		return &request{origin: r, http: r, client: discardWriter{http.Header{}}}
-	}
-	r.URL = ep.join(u)
-	r.Host = ep.url.Host
-	return &request{http: r, target: r.URL.RequestURI()}
-}
-
-// discardWriter stands for a client where there is none.
-type discardWriter struct{ header http.Header }
-
-func (d discardWriter) Header() http.Header       { return d.header }
-func (discardWriter) Write(p []byte) (int, error) { return len(p), nil }
-func (discardWriter) WriteHeader(int)             {}

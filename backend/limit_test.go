@@ -261,7 +261,7 @@ func TestQueueIsEmptied(t *testing.T) {
 		}{
 			{"down", func(b *Backend) {
 				for range 9 {
-					b.recordHealth(b.now().endpoints[0], false, "GET /: 500")
+					b.recordHealth(b.now().endpoints[0], Probe{Detail: "GET /: 500"})
 				}
 			}, failure.EndpointDown},
 			{"shutdown", func(b *Backend) {

@@ -63,6 +63,9 @@ func newPool(b *Backend, ep *endpoint) *pool {
 // acquire gives the attempt a connection: its conn or its h2 is set. The error
 // is one of dialling.
 func (p *pool) acquire(a *attempt, w wish) error {
+	if a.check { // which has a connection of its own
+		return p.dial(a, w)
+	}
 	if p.reuse(a, w) {
 		return nil
 	}
@@ -206,8 +209,12 @@ func (p *pool) dial(a *attempt, w wish) error {
 		raw.Close()
 		return err
 	}
+	c.once = c.once || a.check
 	c.reserve()
 	a.h2, c.addr = c, a.addr
+	if a.check {
+		return nil
+	}
 	p.mu.Lock()
 	p.speaks = http2
 	closed := p.closed

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"sync/atomic"
-	"time"
 )
 
 // source is one configured endpoint with those that stand for it at the moment:
@@ -308,16 +307,6 @@ func (b *Backend) closeSet() {
 	b.setMu.Lock()
 	defer b.setMu.Unlock()
 	b.closed = true
-}
-
-// unchecked is reached when no check watches the endpoint any more.
-func (ep *endpoint) unchecked() {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	if !ep.health.up {
-		ep.health = health{up: true, since: time.Now()}
-	}
-	ep.health.detail, ep.health.streak = "", 0
 }
 
 // address is where the endpoint is, for a report.
