@@ -7,24 +7,34 @@ import (
 	"syscall"
 )
 
-// alive tells whether an idle connection may carry another request: its peer
+// pulse looks at an idle connection.
+type pulse struct {
+	rc    syscall.RawConn // nil: it can't be looked at
+	look  func(fd uintptr) bool
+	quiet bool
+	one   [1]byte
+}
+
+func newPulse(conn net.Conn) *pulse {
+	p := new(pulse)
+	if sc, ok := conn.(syscall.Conn); ok {
+		p.rc, _ = sc.SyscallConn() // TCP and unix sockets have one
+	}
+	p.look = func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), p.one[:], syscall.MSG_PEEK)
+		p.quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+		return true
+	}
+	return p
+}
+
+// alive tells whether the connection may carry another request: its peer
 // neither closed it nor sent anything unasked, which would be taken for the
 // answer.
-func alive(conn net.Conn) bool {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
+func (p *pulse) alive() bool {
+	if p.rc == nil {
 		return true
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	quiet := false
-	err = rc.Read(func(fd uintptr) bool {
-		var one [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-		return true
-	})
-	return err == nil && quiet
+	p.quiet = false
+	return p.rc.Read(p.look) == nil && p.quiet
 }

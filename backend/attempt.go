@@ -23,7 +23,7 @@ type attempt struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	watch   watch
-	expired chan struct{}                // closed when the timer fires
+	expired chan struct{}                // closed when the timer fires; nil: remote
 	fault   atomic.Pointer[timeoutError] // what it fired for
 	upload  *upload                      // the request's body; nil: none
 	stage   phase                        // how far it came; for the report
@@ -53,7 +53,10 @@ type attempt struct {
 // the budget until the final headers. The endpoint has given a slot, see
 // [endpoint.acquire], or it is a check.
 func (b *Backend) start(parent context.Context, ep *endpoint, number int, limits *Timeouts, budget, left time.Duration) *attempt {
-	a := &attempt{b: b, ep: ep, limits: limits, number: number, expired: make(chan struct{})}
+	a := &attempt{b: b, ep: ep, limits: limits, number: number}
+	if ep.inProcess() {
+		a.expired = make(chan struct{})
+	}
 	a.ctx, a.cancel = context.WithCancelCause(parent)
 	a.at.start = time.Now()
 	a.watch.begin(a.at.start, a)
@@ -113,7 +116,9 @@ func (a *attempt) timedOut(e *timeoutError) {
 	}
 	a.fault.Store(e)
 	a.cancel(e)
-	close(a.expired)
+	if a.expired != nil {
+		close(a.expired)
+	}
 }
 
 // uploadFailed ends the attempt since the client's body broke.

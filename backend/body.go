@@ -240,19 +240,39 @@ func (c *call) trailers(res *http.Response) {
 
 // clientDeadline limits every wait for the client to take more.
 type clientDeadline struct {
-	rc    *http.ResponseController
+	to    deadliner     // nil: none
 	limit time.Duration // 0: none
 	armed time.Time     // when the deadline was last moved
 	inner *inProcess    // a handler may have set one of its own; nil: none
 }
 
 // init leaves the deadline alone where the server has one of its own.
-func (d *clientDeadline) init(rc *http.ResponseController, r *http.Request, limit time.Duration) {
-	d.rc, d.limit = rc, limit
+func (d *clientDeadline) init(w http.ResponseWriter, r *http.Request, limit time.Duration) {
+	if d.to = deadlinerOf(w); d.to != nil {
+		d.limit = limit
+	}
 	if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && srv.WriteTimeout > 0 {
 		d.limit = 0
 	}
 }
+
+// deadlinerOf is what an http.ResponseController would ask; nil: there is none.
+// It saves the making of an error for every request of a client that has no
+// deadlines.
+func deadlinerOf(w http.ResponseWriter) deadliner {
+	for {
+		switch t := w.(type) {
+		case deadliner:
+			return t
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return nil
+		}
+	}
+}
+
+type deadliner interface{ SetWriteDeadline(t time.Time) error }
 
 // arm moves the deadline. It is moved again only after an eighth of it passed,
 // so that many small writes cost little.
@@ -265,7 +285,7 @@ func (d *clientDeadline) arm() {
 		return
 	}
 	d.armed = now
-	if err := d.rc.SetWriteDeadline(now.Add(d.limit)); err != nil {
+	if err := d.to.SetWriteDeadline(now.Add(d.limit)); err != nil {
 		d.limit = 0 // not supported here
 	}
 }
@@ -275,6 +295,6 @@ func (d *clientDeadline) foreign() bool { return d.inner != nil && d.inner.ownDe
 // disarm takes the deadline back.
 func (d *clientDeadline) disarm() {
 	if !d.armed.IsZero() && d.limit > 0 && !d.foreign() {
-		_ = d.rc.SetWriteDeadline(time.Time{}) // it was accepted before
+		_ = d.to.SetWriteDeadline(time.Time{}) // it was accepted before
 	}
 }

@@ -140,7 +140,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 		p := b.now().endpoints[0].pool
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return len(p.idle) == 1 && !alive(p.idle[0].raw)
+		return len(p.idle) == 1 && !p.idle[0].pulse.alive()
 	})
 	if _, _, body := get(t, client, srv.URL); body != "hello" {
 		t.Errorf("body = %q, want hello", body)

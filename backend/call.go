@@ -45,6 +45,7 @@ type call struct {
 	hash     uint64 // of HashKey; 0: none
 	hashed   bool   // HashKey was asked
 	tried    []*endpoint
+	first    [2]*endpoint // room for the beginning of tried
 	attempts int
 	once     [4]failure.Cause // causes that permit one retry and had it
 	nOnce    int
@@ -81,7 +82,7 @@ func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
 		}
 		c.upload = newUpload(r.Body, r.ContentLength, limit)
 	}
-	c.clientEnd.init(c.rc, r, c.limits.ClientWrite)
+	c.clientEnd.init(w, r, c.limits.ClientWrite)
 	return c
 }
 
@@ -177,6 +178,9 @@ func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.attempts++
 	c.resumed()
+	if c.tried == nil {
+		c.tried = c.first[:0]
+	}
 	c.tried = append(c.tried, ep)
 	left, _ := c.left()
 	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, c.limits.UntilHeaders, max(left, time.Millisecond))

@@ -22,6 +22,9 @@ type h1conn struct {
 	br   *bufio.Reader
 	bw   *bufio.Writer
 	head headScan
+
+	pulse     *pulse // of raw
+	interrupt func() // ends blocked reads and writes
 	// clock is for the watches of its attempts from the second on: the first
 	// began before there was a connection. nil: it was not used again.
 	clock *clock
@@ -39,7 +42,8 @@ type h1conn struct {
 }
 
 func newH1(raw, conn net.Conn, maxHeader int64) *h1conn {
-	c := &h1conn{raw: raw, conn: conn}
+	c := &h1conn{raw: raw, conn: conn, pulse: newPulse(raw)}
+	c.interrupt = func() { _ = conn.SetDeadline(longAgo) }
 	c.br = bufio.NewReaderSize(readTap{c}, 4096)
 	c.bw = bufio.NewWriterSize(conn, 4096)
 	c.head.limit = maxHeader
@@ -82,7 +86,7 @@ func (c *h1conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 	c.a, c.writer, c.readErr = a, nil, nil
 	c.used++
 	c.head.reset()
-	c.stop = context.AfterFunc(a.ctx, func() { _ = c.conn.SetDeadline(longAgo) })
+	c.stop = context.AfterFunc(a.ctx, c.interrupt)
 
 	a.stage = phaseWrite
 	if !a.watch.enter(phaseWrite) {

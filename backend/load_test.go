@@ -4,6 +4,7 @@ package backend
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -42,11 +43,14 @@ func TestLoad(t *testing.T) {
 		path     string
 		requests int
 	}{
-		{"1 kB", "/1024", 4000},
-		{"10 kB", "/10240", 4000},
-		{"100 kB", "/102400", 2000},
-		{"100 kB chunked", "/102400/chunked", 2000},
-		{"1 MB", "/1048576", 400},
+		{"1 kB", "/1024", 1600},
+		{"10 kB", "/10240", 1600},
+		{"100 kB", "/102400", 800},
+		{"100 kB chunked", "/102400/chunked", 800},
+		{"100 kB header first", "/102400/flushed", 800},
+		{"1 MB", "/1048576", 192},
+		{"POST of 1 kB", "/1024/post/1024", 1600},
+		{"POST of 100 kB", "/1024/post/102400", 800},
 	} {
 		for _, conns := range []int{1, 16, 64} {
 			for _, from := range []struct {
@@ -135,10 +139,15 @@ func processTime() time.Duration {
 
 // calls is a run of the handler alone.
 func calls(t *testing.T, h http.Handler, path string, conns, requests int) func() usage {
+	upload := uploadOf(path)
 	return func() usage {
 		return measured(conns, requests, func(n int) {
 			for range n {
 				r := benchRequest(nil)
+				if len(upload) > 0 {
+					r = benchRequest(bytes.NewReader(upload))
+					r.Method = http.MethodPost
+				}
 				r.URL.Path = path
 				w := &countingSink{sink: sink{h: make(http.Header)}}
 				h.ServeHTTP(w, r)
@@ -164,8 +173,13 @@ func connections(t *testing.T, h http.Handler, path string, conns, requests int)
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	addr := srv.Listener.Addr().String()
+	upload := uploadOf(path)
 	line := []byte("GET " + path + " HTTP/1.1\r\nHost: load.example\r\nUser-Agent: Mozilla/5.0\r\nAccept: text/html\r\n" +
 		"Accept-Encoding: gzip, br\r\nAccept-Language: en\r\nCookie: session=0123456789abcdef\r\n\r\n")
+	if len(upload) > 0 {
+		head := strings.TrimSuffix("POST"+strings.TrimPrefix(string(line), "GET"), "\r\n")
+		line = append([]byte(head+"Content-Length: "+strconv.Itoa(len(upload))+"\r\n\r\n"), upload...)
+	}
 	return func() usage {
 		return measured(conns, requests, func(n int) {
 			conn, err := net.Dial("tcp", addr)
@@ -199,6 +213,13 @@ func sizeOf(path string) int {
 	size, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	n, _ := strconv.Atoi(size) // the tests' own paths
 	return n
+}
+
+// uploadOf is the body of a request for path.
+func uploadOf(path string) []byte {
+	_, size, _ := strings.Cut(path, "/post/")
+	n, _ := strconv.Atoi(size) // 0: none
+	return bytes.Repeat([]byte("x"), n)
 }
 
 const originEnv = "HOLDFAST_LOAD_ORIGIN"
@@ -248,11 +269,14 @@ func TestLoadOrigin(t *testing.T) {
 func loadHandler() http.Handler {
 	body := []byte(strings.Repeat("x", 1<<20))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path, chunked := strings.CutSuffix(r.URL.Path, "/chunked")
-		n := sizeOf(path)
+		n := sizeOf(r.URL.Path)
+		_, _ = io.Copy(io.Discard, r.Body) // of a client that left
 		w.Header().Set("Content-Type", "text/html")
-		if !chunked {
+		if !strings.HasSuffix(r.URL.Path, "/chunked") {
 			w.Header().Set("Content-Length", strconv.Itoa(n))
+		}
+		if strings.HasSuffix(r.URL.Path, "/flushed") {
+			w.(http.Flusher).Flush() // as servers do that send files
 		}
 		_, _ = w.Write(body[:n]) // to a client that left
 	})

@@ -97,7 +97,7 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 		if c == nil {
 			return false
 		}
-		if alive(c.raw) {
+		if c.pulse.alive() {
 			c.head.limit = p.b.now().cfg.MaxHeaderBytes
 			a.conn, a.addr, a.reused = c, c.addr, true
 			if c.clock == nil {
