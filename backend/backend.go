@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"runtime/debug"
@@ -17,12 +18,13 @@ import (
 // Backend is one named service with one or more endpoints. It is an
 // http.Handler and safe for concurrent use.
 type Backend struct {
-	state   atomic.Pointer[state]
-	id      string // in Via and CDN-Loop
-	began   time.Time
-	turn    turns
-	dialer  dialer
-	tunnels tunnels
+	state     atomic.Pointer[state]
+	id        string // in Via and CDN-Loop
+	began     time.Time
+	stickyKey [sha256.Size]byte // where Sticky has none
+	turn      turns
+	dialer    dialer
+	tunnels   tunnels
 
 	setMu  sync.Mutex // guards the replacing of state, with what follows from it, and closed
 	closed bool       // the state is the last one
@@ -54,6 +56,7 @@ func newWith(cfg Config, d dialer) (*Backend, error) {
 		began: time.Now(), dialer: d,
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
+	_, _ = rand.Read(b.stickyKey[:]) // it does not fail
 	b.calls.init()
 	b.entrance.init(b)
 	b.ctx, b.stop = context.WithCancel(context.Background())

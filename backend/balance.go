@@ -328,5 +328,11 @@ func (c *call) query(other bool) query {
 		}
 		q.hash, q.hashed = c.hash, c.hash != 0
 	}
+	if c.state.bonds != nil {
+		if c.attempts == 0 {
+			c.bound = c.boundTo()
+		}
+		q.bound = c.bound
+	}
 	return q
 }

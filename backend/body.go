@@ -116,6 +116,8 @@ func (c *call) commit(a *attempt, res *http.Response, e *failure.Error) {
 	}
 	if e != nil {
 		failure.ProxyStatus{}.Set(h, e)
+	} else if c.state.bonds != nil {
+		c.bind(h, a.ep, res.StatusCode)
 	}
 	if !c.upload.finished() && (a.inner == nil || a.inner.duplex.Load()) {
 		// The answer came before the upload was whole. It is sent at once, and

@@ -42,8 +42,9 @@ type call struct {
 	picked     *endpoint        // for the first attempt; nil: the balance picks
 	pickedGate *pass
 
-	hash     uint64 // of HashKey; 0: none
-	hashed   bool   // HashKey was asked
+	bound    *endpoint // by the client's cookie; nil: none
+	hash     uint64    // of HashKey; 0: none
+	hashed   bool      // HashKey was asked
 	tried    []*endpoint
 	first    [2]*endpoint // room for the beginning of tried
 	attempts int

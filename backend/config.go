@@ -150,6 +150,8 @@ type Config struct {
 	// its goroutine; "" leaves a request to PowerOfTwo. It is needed for
 	// ConsistentHash, and unused otherwise.
 	HashKey func(*http.Request) string
+	// Sticky binds clients to endpoints by a cookie; the zero value is off.
+	Sticky Sticky
 	// SlowStart is how long the share of an endpoint takes to grow to its
 	// weight, after it came up, returned from its ejection, or joined others; it
 	// begins at a tenth. 0 is 10 s, negative is off: the whole share at once.

@@ -12,6 +12,7 @@ func (cfg *Config) checkBalance(fail failFunc) {
 	if cfg.Balance == ConsistentHash && cfg.HashKey == nil {
 		fail("Config.HashKey is nil: Balance ConsistentHash needs it")
 	}
+	cfg.Sticky.check(fail)
 	switch t := cfg.PanicThreshold; {
 	case t == 0:
 		cfg.PanicThreshold = defaultPanicThreshold

@@ -19,6 +19,7 @@ type state struct {
 	remote      bool        // an endpoint is outside of this process
 	prefixed    bool        // an endpoint has a path
 	multiplexed bool        // an endpoint may speak HTTP/2
+	bonds       *bonds      // nil: clients are not bound
 }
 
 // newState has the endpoints of sources. cfg is resolved.
@@ -34,6 +35,7 @@ func (b *Backend) newState(cfg Config, sources []source) *state {
 			s.multiplexed = s.multiplexed || ep.h2c || ep.url.Scheme == "https"
 		}
 	}
+	s.bonds = newBonds(&s.cfg, b.stickyKey[:], s.endpoints)
 	return s
 }
 
