@@ -332,7 +332,7 @@ func failingDial(errno syscall.Errno) func(*dialer) {
 // TestCauses produces every cause that can arise on the wire and checks all
 // that follows from it.
 func TestCauses(t *testing.T) {
-	for _, f := range slices.Concat(wireFaults(t), netFaults(t), http1Faults(t), http2Faults(t)) {
+	for _, f := range slices.Concat(wireFaults(t), netFaults(t), tlsFaults(t), http1Faults(t), http2Faults(t)) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			f.run(t)

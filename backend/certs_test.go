@@ -46,13 +46,18 @@ func newAuthority(t testing.TB) *authority {
 // issue makes a server certificate for an address or a name.
 func (a *authority) issue(t testing.TB, name string, until time.Time) tls.Certificate {
 	t.Helper()
+	return a.issueFrom(t, name, time.Now().Add(-2*time.Hour), until)
+}
+
+func (a *authority) issueFrom(t testing.TB, name string, from, until time.Time) tls.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
+		NotBefore: from, NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if ip := net.ParseIP(name); ip != nil {

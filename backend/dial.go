@@ -137,7 +137,7 @@ func (a *attempt) handshake(raw net.Conn, upgrade bool) (net.Conn, error) {
 	if upgrade || a.ep.proxy != 0 {
 		cfg = a.ep.tlsHTTP1
 	}
-	conn := tls.Client(raw, cfg)
+	conn := tls.Client(&endTap{Conn: raw}, cfg)
 	err := conn.HandshakeContext(a.ctx)
 	a.at.secured = time.Now()
 	if err != nil {

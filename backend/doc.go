@@ -36,6 +36,11 @@
 // A content coding (gzip) is never verified here, so bad_content_coding does not
 // arise: what the origin sent is passed on as it is.
 //
+// # TLS
+//
+// A body whose end is the end of the connection is whole only if the backend
+// said so in TLS (close_notify, RFC 9112 section 9.8); otherwise it is truncated.
+//
 // # What is forwarded
 //
 // To a remote endpoint a request goes as RFC 9110 section 7.6 demands of an

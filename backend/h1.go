@@ -22,6 +22,7 @@ type h1conn struct {
 	br   *bufio.Reader
 	bw   *bufio.Writer
 	head headScan
+	end  *endTap // under TLS; nil without
 
 	pulse     *pulse // of raw
 	interrupt func() // ends blocked reads and writes
@@ -47,6 +48,7 @@ func newH1(raw, conn net.Conn, maxHeader int64) *h1conn {
 	c.br = bufio.NewReaderSize(readTap{c}, 4096)
 	c.bw = bufio.NewWriterSize(conn, 4096)
 	c.head.limit = maxHeader
+	c.end = endTapOf(conn)
 	return c
 }
 
@@ -61,6 +63,9 @@ func (t readTap) Read(p []byte) (int, error) {
 	c := t.c
 	n, err := c.conn.Read(p)
 	if err != nil {
+		if ended(err) && c.end != nil && c.end.ended {
+			err = errNoCloseNotify
+		}
 		c.readErr = err
 	}
 	if n == 0 || c.head.done {
