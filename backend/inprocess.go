@@ -49,6 +49,7 @@ type inProcess struct {
 	a      *attempt
 	client http.ResponseWriter
 	req    *http.Request
+	parsed bool // its form came with the request: it is not ours to remove
 
 	pieces chan piece    // from the handler; unbuffered
 	gone   chan struct{} // closed when the exchange is given up
@@ -84,7 +85,7 @@ var errGivenUp = errors.New("backend: the request was given up")
 
 func newInProcess(a *attempt, out *request) *inProcess {
 	x := &inProcess{a: a, client: out.client, pieces: make(chan piece), gone: make(chan struct{}), done: make(chan struct{})}
-	x.over = a.ctx.Done()
+	x.over, x.parsed = a.ctx.Done(), out.origin.MultipartForm != nil
 	origin := *out.origin
 	origin.Trailer = nil // an attempt that was given up may be writing it
 	x.req = origin.Clone(a.ctx)
@@ -264,7 +265,7 @@ func (x *inProcess) serve() {
 		case !returned:
 			x.result = &failure.Error{Cause: failure.Panic, Err: errors.New("the handler's goroutine was ended (runtime.Goexit)")}
 		}
-		if x.req.MultipartForm != nil {
+		if x.req.MultipartForm != nil && !x.parsed {
 			_ = x.req.MultipartForm.RemoveAll() // its files are temporary
 		}
 		w.release()

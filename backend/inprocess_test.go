@@ -1,9 +1,11 @@
 package backend
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -463,5 +465,42 @@ func TestWatchRace(t *testing.T) {
 			}
 		}
 		w.end()
+	}
+}
+
+// The files of a form that was parsed further out are not the handler's: whoever
+// parsed it has them still, and so has another attempt.
+func TestParsedFormStays(t *testing.T) {
+	origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f, _, err := r.FormFile("f")
+		if err != nil {
+			t.Errorf("FormFile in the handler: %v", err)
+			return
+		}
+		_, _ = io.Copy(w, f)
+		f.Close()
+	})
+	b := newBackend(t, Config{Endpoints: []Endpoint{{Handler: origin}}})
+	srv, client := front(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Errorf("ParseMultipartForm: %v", err)
+		}
+		r.Body, r.ContentLength = http.NoBody, 0
+		for range 2 {
+			b.ServeHTTP(w, r)
+		}
+	}))
+	var form bytes.Buffer
+	mw := multipart.NewWriter(&form)
+	part, _ := mw.CreateFormFile("f", "name")
+	_, _ = part.Write(bytes.Repeat([]byte("x"), 1000))
+	mw.Close()
+	res, err := client.Post(srv.URL, mw.FormDataContentType(), &form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || len(body) != 2000 {
+		t.Errorf("%d bytes, %v, want 2000", len(body), err)
 	}
 }
