@@ -195,17 +195,6 @@ func (b *Backend) observe(ctx context.Context, ev Event) {
 	}
 }
 
-// Endpoints is the state of all endpoints at this moment, as configured in
-// order.
-func (b *Backend) Endpoints() []EndpointStatus {
-	endpoints := b.now().endpoints
-	all := make([]EndpointStatus, len(endpoints))
-	for i, ep := range endpoints {
-		all[i] = ep.status(b)
-	}
-	return all
-}
-
 // Available tells whether at least one endpoint may be used. Endpoints that are
 // used in spite of their checks ([Config.PanicThreshold]) do not count.
 func (b *Backend) Available() bool {

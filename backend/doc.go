@@ -41,6 +41,17 @@
 // A body whose end is the end of the connection is whole only if the backend
 // said so in TLS (close_notify, RFC 9112 section 9.8); otherwise it is truncated.
 //
+// # What is known of an endpoint
+//
+// Two judges take an endpoint out of use. The active check ([Config.Health]) asks
+// it by HTTP, TCP or gRPC; the ejection ([Config.Ejection]) goes by what live
+// traffic brought, as the row of each cause counts it, and compares endpoints with
+// each other, so that an error that all give is held against none. Both are
+// doubted when too few endpoints are left ([Config.PanicThreshold]): what they
+// took out is used again unless live traffic confirms that it is dead. A check
+// that says down while requests are answered is reported as wrong
+// ([EndpointStatus.WrongCheck], [CheckDisputed]). [Backend.Status] has all of it.
+//
 // # What is forwarded
 //
 // To a remote endpoint a request goes as RFC 9110 section 7.6 demands of an

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -147,28 +146,4 @@ func (ep *endpoint) settled(b *Backend, o *outcome) {
 func (ep *endpoint) held(b *Backend) bool {
 	until := ep.heldUntil.Load()
 	return until != 0 && int64(time.Since(b.began)) < until
-}
-
-func (ep *endpoint) status(b *Backend) EndpointStatus {
-	ep.mu.Lock()
-	h := ep.health
-	ep.mu.Unlock()
-	s := EndpointStatus{
-		Name: ep.name, Healthy: h.up, Detail: h.detail, Since: h.since,
-		InFlight: int(ep.inFlight.Load()), Steering: ep.steered(), Address: ep.address(), ResolveError: ep.resolveError(),
-	}
-	s.Drained = (s.Steering == Drain || s.Steering == ForceDown) && s.InFlight == 0
-	switch {
-	case !h.up:
-		s.Reason = failure.EndpointDown
-	case ep.held(b):
-		s.Reason = failure.HeldDown
-		s.Detail = "refused a connection a moment ago"
-	default:
-		if d := ep.barredFor(b); d > 0 {
-			s.Reason = failure.HeldDown
-			s.Detail = fmt.Sprintf("asked with Retry-After to be left alone for another %v", d.Round(time.Second))
-		}
-	}
-	return s
 }

@@ -1,8 +1,6 @@
 package backend
 
 import (
-	"time"
-
 	"github.com/holdfast-go/holdfast/failure"
 )
 
@@ -92,33 +90,4 @@ func (k EventKind) String() string {
 		return "check_disputed"
 	}
 	return "event(?)"
-}
-
-// EndpointStatus is the state of an endpoint at one moment.
-type EndpointStatus struct {
-	Name string
-	// Healthy tells that the active check, if there is one, has not taken the
-	// endpoint down.
-	Healthy bool
-	// Reason is why it is not used, or used only where nothing else is:
-	// endpoint_down, held_down; 0 if it is.
-	Reason failure.Cause
-	// Detail is the result of the last active check, or the reason's facts.
-	Detail string
-	// InFlight counts requests that the endpoint is working on, a handler's
-	// that did not return although it was given up included.
-	InFlight int
-	// Since is when Healthy last changed.
-	Since time.Time
-	// Address is where the endpoint is, host:port or the path of a socket. It
-	// is "" of a handler, and while the name is not resolved.
-	Address string
-	// ResolveError is why the name could not be resolved the last time, ""
-	// where it could. The addresses that were found before are kept.
-	ResolveError string
-	// Steering is what [Backend.Steer] set.
-	Steering Steering
-	// Drained tells that the endpoint is given no request (Drain, ForceDown) and
-	// has none left.
-	Drained bool
 }

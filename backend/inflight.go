@@ -35,6 +35,12 @@ func (f *inFlight) leave(c *call) {
 	}
 }
 
+func (f *inFlight) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}
+
 func (f *inFlight) closing() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

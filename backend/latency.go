@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"encoding/json"
 	"math/bits"
 	"sync"
 	"time"
@@ -13,12 +14,25 @@ import (
 // 40 seconds; the quantiles are right within an eighth of their value. Without
 // any answer in that time everything is 0.
 type Latency struct {
-	Answers int           `json:"answers"`
-	Fastest time.Duration `json:"fastest_ns"`
-	P50     time.Duration `json:"p50_ns"`
-	P90     time.Duration `json:"p90_ns"`
-	P95     time.Duration `json:"p95_ns"`
-	P99     time.Duration `json:"p99_ns"`
+	Answers int
+	Fastest time.Duration
+	P50     time.Duration
+	P90     time.Duration
+	P95     time.Duration
+	P99     time.Duration
+}
+
+// MarshalJSON writes answers, fastestMs, p50Ms, p90Ms, p95Ms and p99Ms, durations
+// as milliseconds.
+func (l Latency) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Answers int     `json:"answers"`
+		Fastest float64 `json:"fastestMs"`
+		P50     float64 `json:"p50Ms"`
+		P90     float64 `json:"p90Ms"`
+		P95     float64 `json:"p95Ms"`
+		P99     float64 `json:"p99Ms"`
+	}{l.Answers, millis(l.Fastest), millis(l.P50), millis(l.P90), millis(l.P95), millis(l.P99)})
 }
 
 const (

@@ -30,6 +30,9 @@ func (s Steering) String() string {
 	return fmt.Sprintf("steering(%d)", uint8(s))
 }
 
+// MarshalText makes the name the form of a Steering in JSON and logs.
+func (s Steering) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
 // ParseSteering is the reverse of [Steering.String].
 func ParseSteering(name string) (Steering, error) {
 	for i, one := range steeringNames {
