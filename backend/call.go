@@ -57,6 +57,7 @@ type call struct {
 	restartBy int64           // until when it waits for a restart; 0: it did not
 	rested    time.Duration   // how long it did
 	resuming  bool            // it was woken a moment ago
+	hurried   bool            // the caller gave it less time than the configuration
 	phases    failure.Timings // of the attempts that ended, and of waiting
 	waited    failure.Timings // of waiting since the last attempt
 	uploaded  time.Duration   // time in which the request's body was under way
@@ -83,6 +84,7 @@ func (b *Backend) newCall(w http.ResponseWriter, r *http.Request) *call {
 		}
 		c.upload = newUpload(r.Body, r.ContentLength, limit)
 	}
+	c.trustedDeadline()
 	c.clientEnd.init(w, r, c.limits.ClientWrite)
 	return c
 }
@@ -100,6 +102,9 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 		return nil, nil, c.unattempted(e)
 	}
 	for {
+		if late := c.tooLate(nil, last); late != nil {
+			return nil, nil, c.unattempted(late)
+		}
 		ep, gate, refused := c.choose(other)
 		if refused != nil {
 			woken, ended := c.shutOut(last, refused)
@@ -113,6 +118,11 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 				return nil, nil, c.unattempted(refused)
 			}
 			return nil, nil, last.With(failure.Note{Kind: failure.NotRetried, Detail: refused.Cause.String()})
+		}
+		if late := c.tooLate(ep, last); late != nil {
+			gate.unused()
+			c.b.vacate(ep)
+			return nil, nil, c.unattempted(late)
 		}
 		a := c.attempt(ep, gate)
 		open, e := c.try(a)
@@ -147,7 +157,13 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 			return nil, nil, e
 		}
 		if err := c.backoff(e); err != nil {
-			return nil, nil, c.complete(a, endedBy(facts{ended: err}))
+			ended := endedBy(facts{ended: err})
+			ended.Backend, ended.Endpoint, ended.Attempts, ended.Phases = c.cfg().Name, a.ep.name, c.attempts, c.phases
+			ended.RequestWritten = a.written.Load()
+			if ended.Cause == failure.TotalDeadline {
+				c.outOfTime(ended)
+			}
+			return nil, nil, ended
 		}
 		last = e
 		other = e.Cause.Row().Retry.Endpoint == failure.RequireOther
@@ -391,6 +407,9 @@ func (c *call) backoff(e *failure.Error) error {
 		return nil
 	}
 	d := backoffFor(c.attempts)
+	if left, ok := c.left(); ok && left <= d {
+		return &timeoutError{total: true, limit: c.limits.UntilHeaders}
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

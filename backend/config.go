@@ -127,6 +127,17 @@ type Config struct {
 	// refused.
 	RestartQueue int
 
+	// DeadlineHeader is the request field in which endpoints are told what is
+	// left of UntilHeaders, in milliseconds, or for Grpc-Timeout as gRPC writes
+	// it. What a client sent in it is dropped. An attempt that can't be answered
+	// in what is left, by the fastest answers that its endpoint gave lately, is
+	// not made. "" is none.
+	DeadlineHeader string
+	// TrustDeadline tells whether the peer that sent the request may say in
+	// DeadlineHeader how much time there is; it can only be less than
+	// UntilHeaders. nil trusts nobody.
+	TrustDeadline func(*http.Request) bool
+
 	// TLS is used for https endpoints. It is cloned; nil is the defaults of
 	// crypto/tls. An empty NextProtos offers HTTP/2 and HTTP/1.1.
 	TLS *tls.Config

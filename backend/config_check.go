@@ -97,6 +97,7 @@ func resolved(cfg Config) (Config, []target, error) {
 	cfg.checkRetries(fail)
 	cfg.checkLimits(fail)
 	cfg.checkRestart(fail)
+	cfg.checkDeadline(fail)
 	cfg.Health.check(fail)
 	cfg.Ejection.check(fail)
 	cfg.checkBalance(fail)

@@ -41,6 +41,7 @@ type evidence struct {
 	unanswered atomic.Bool  // of the failures since the last success one was no answer
 	errors     atomic.Int32 // answers that were errors since the last success
 	trialled   atomic.Int64 // when the last trial was let through
+	hurried    atomic.Int64 // when an attempt was last made that had hardly enough time
 
 	attempts, failures atomic.Uint64
 	causes             [numCauses]atomic.Uint64

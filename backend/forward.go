@@ -191,7 +191,13 @@ func (c *call) request(ep *endpoint) *request {
 		q.body = c.upload.reader()
 	}
 	if ep.inProcess() {
-		q.origin, q.http, q.client = c.r, c.r, c.w
+		r := c.r
+		if c.cfg().DeadlineHeader != "" {
+			same := *r
+			same.Header = c.withDeadline(r.Header)
+			r = &same
+		}
+		q.origin, q.http, q.client = r, r, c.w
 		return q
 	}
 	if c.header == nil {
@@ -204,7 +210,7 @@ func (c *call) request(ep *endpoint) *request {
 	}
 	host = unzoned(host)
 	q.http = &http.Request{
-		Method: c.r.Method, URL: u, Host: host, Header: c.header,
+		Method: c.r.Method, URL: u, Host: host, Header: c.withDeadline(c.header),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if q.target = u.RequestURI(); c.r.URL.Path == "*" && c.r.Method == http.MethodOptions {

@@ -226,7 +226,13 @@ func (c *call) upgradeInProcess(ep *endpoint, gate *pass) {
 			panic(v)
 		}
 	}()
-	ep.settings.Load().handler.ServeHTTP(w, c.r)
+	r := c.r
+	if c.cfg().DeadlineHeader != "" {
+		same := *r
+		same.Header = c.withDeadline(r.Header)
+		r = &same
+	}
+	ep.settings.Load().handler.ServeHTTP(w, r)
 }
 
 // upgradeWriter tells when the connection was taken over.
