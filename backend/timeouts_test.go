@@ -76,7 +76,7 @@ func TestTimeoutsByRequest(t *testing.T) {
 			script: func(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) }, cause: failure.TLSTimeout,
 		},
 		{
-			name: "Write", limits: Timeouts{Write: soon}, script: deaf, body: io.LimitReader(endless{}, 64<<20),
+			name: "Write", limits: Timeouts{Write: soon}, script: deaf, body: io.LimitReader(noEnd{}, 64<<20),
 			cause: failure.WriteTimeout,
 		},
 		{name: "FirstByte", limits: Timeouts{FirstByte: soon}, script: sayThenHang(""), cause: failure.FirstByteTimeout},
@@ -146,10 +146,10 @@ func TestTimeoutsByRequest(t *testing.T) {
 	}
 }
 
-// endless is a body without an end.
-type endless struct{}
+// noEnd is a body without an end.
+type noEnd struct{}
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (noEnd) Read(p []byte) (int, error) { return len(p), nil }
 
 // slowWriter is a client that takes its time for everything it takes.
 type slowWriter struct {
