@@ -351,7 +351,9 @@ func (a *attempt) explain(err error) *failure.Error {
 			f.tooLarge = c.wire.tooLarge.Load() == id
 		}
 		if s, ok := errors.AsType[streamError](err); ok {
-			f.peerReset = c.wire.wasReset(s.StreamID)
+			if f.peerReset = c.wire.wasReset(s.StreamID); f.peerReset && s.Code == codeHTTP11 {
+				a.ep.onlyHTTP1(c)
+			}
 		}
 		if s := c.wire.notH2.Load(); s != nil {
 			f.garbage = *s

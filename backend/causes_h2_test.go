@@ -2,6 +2,7 @@ package backend
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -126,7 +128,14 @@ func http2Faults(t *testing.T) []fault {
 
 	// Streams that are reset.
 	for code := range uint32(len(codeNames) + 1) {
-		if code == codeRefusedStream || code == codeHTTP11 {
+		if code == codeHTTP11 { // over TLS see TestHTTP11Required
+			all = append(all, fault{
+				name: "h2c: POST refused by HTTP_1_1_REQUIRED", url: plain, scripts: []script{serveHTTP2(sends(resetWith(code)))}, method: "POST",
+				cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.BackendFailure, written: true,
+			})
+			continue
+		}
+		if code == codeRefusedStream {
 			both(fault{name: "POST refused by " + codeName(code), method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.BackendFailure, detail: codeName(code)}, sends(resetWith(code)))
 			continue
 		}
@@ -177,6 +186,10 @@ func http2Faults(t *testing.T) []fault {
 	stall := func(cause failure.Cause, name string, status int, cfg Config, h http2Fault) {
 		both(fault{name: name, cause: cause, status: status, broken: status == 200, cfg: cfg, verdict: failure.BackendFailure}, h)
 	}
+	all = append(all, fault{
+		name: "h2c: no SETTINGS", url: plain, scripts: []script{func(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) }}, cfg: Config{FirstByte: brief},
+		cause: failure.FirstByteTimeout, status: 504, attempts: 1, verdict: failure.BackendFailure, written: true,
+	})
 	stall(failure.FirstByteTimeout, "silence", 504, Config{FirstByte: brief}, nil)
 	stall(failure.FirstByteTimeout, "silence after 103", 504, Config{FirstByte: brief}, sends(headers(endHeaders, field(":status", "103"))))
 	stall(failure.HeaderStall, "CONTINUATION withheld", 504, Config{HeaderStall: brief}, sends(headers(0, ok200)))
@@ -321,6 +334,32 @@ func TestHTTP2Noise(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who demands HTTP/1.1 of a stream gets it, at once and from then on.
+func TestHTTP11Required(t *testing.T) {
+	ca := newAuthority(t)
+	cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1", farFuture())}, NextProtos: []string{"h2", "http/1.1"}}
+	var offers atomic.Int64
+	demand, answer := serveHTTP2(sends(resetWith(codeHTTP11))), say(okHello)
+	server := newFaults(t, tlsOn(cfg, func(c net.Conn, br *bufio.Reader) {
+		if c.(*tls.Conn).ConnectionState().NegotiatedProtocol == "h2" {
+			offers.Add(1)
+			demand(c, br)
+		} else {
+			answer(c, br)
+		}
+	}))
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: "https://" + server.addr}}, TLS: trusting(ca)})
+	srv, client := front(t, b)
+	for range 3 {
+		if res := post(t, client, srv.URL, "hello"); res.StatusCode != 200 {
+			t.Errorf("status %d, want 200", res.StatusCode)
+		}
+	}
+	if n := offers.Load(); n != 1 {
+		t.Errorf("%d connections of HTTP/2, want 1", n)
 	}
 }
 

@@ -134,7 +134,7 @@ func (a *attempt) handshake(raw net.Conn, upgrade bool) (net.Conn, error) {
 		return nil, a.ctx.Err()
 	}
 	cfg := a.ep.tls
-	if upgrade || a.ep.proxy != 0 {
+	if upgrade || a.ep.proxy != 0 || a.ep.http1.Load() {
 		cfg = a.ep.tlsHTTP1
 	}
 	conn := tls.Client(&endTap{Conn: raw}, cfg)

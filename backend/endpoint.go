@@ -16,6 +16,7 @@ type endpoint struct {
 	target
 	settings      atomic.Pointer[settings]
 	tls, tlsHTTP1 *tls.Config // for https
+	http1         atomic.Bool // HTTP/2 is not offered any more
 	pool          *pool       // nil: in-process
 
 	ctx    context.Context // ends when the endpoint is removed, or the backend ends

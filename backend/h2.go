@@ -301,3 +301,13 @@ func isGoAwayError(err error) bool {
 	}
 	return false
 }
+
+// onlyHTTP1 is reached where the peer demands HTTP/1.1 of a stream (RFC 9113
+// section 7, HTTP_1_1_REQUIRED): from now on it gets it, where that is
+// negotiated.
+func (ep *endpoint) onlyHTTP1(c *h2conn) {
+	if ep.tls != nil && !ep.h2 {
+		ep.http1.Store(true)
+		c.retire()
+	}
+}

@@ -129,6 +129,55 @@ func TestEarlyHintsAndTrailers(t *testing.T) {
 	})
 }
 
+// The same to clients of other protocols: HTTP/2 has hints and trailers in both
+// directions, HTTP/1.0 has neither.
+func TestHintsAndTrailersByClient(t *testing.T) {
+	origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("X-Sum", "42"+r.Trailer.Get("X-Sum"))
+	})
+	kinds(t, origin, func(t *testing.T, ep Endpoint, cfg Config) {
+		cfg.Endpoints = []Endpoint{ep}
+		srv := httptest.NewUnstartedServer(newBackend(t, cfg))
+		srv.EnableHTTP2 = true
+		srv.StartTLS()
+		defer srv.Close()
+		hints := 0
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			Got1xxResponse: func(int, textproto.MIMEHeader) error { hints++; return nil },
+		})
+		req, _ := http.NewRequestWithContext(ctx, "POST", srv.URL, io.NopCloser(strings.NewReader("up")))
+		req.Header.Set("Te", "trailers")
+		req.Trailer = http.Header{"X-Sum": {"7"}}
+		res, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if string(body) != "body" || err != nil || hints != 1 || res.ProtoMajor != 2 || res.Trailer.Get("X-Sum") != "427" {
+			t.Errorf("%s: body %q, %v, %d hints, trailers %v, want all", res.Proto, body, err, hints, res.Trailer)
+		}
+
+		plain, _ := front(t, srv.Config.Handler)
+		c, err := net.Dial("tcp", plain.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+		all, err := io.ReadAll(c)
+		text := string(all)
+		if err != nil || !strings.HasPrefix(text, "HTTP/1.0 200 ") || !strings.HasSuffix(text, "\r\n\r\nbody") {
+			t.Errorf("HTTP/1.0: %v, %q, want the final response and its body alone", err, text)
+		}
+	})
+}
+
 func TestRequestTrailers(t *testing.T) {
 	origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
