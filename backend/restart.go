@@ -246,7 +246,11 @@ func (c *call) sitOut() *failure.Error {
 // outlast waits for the end of an outage, of which e is the refusal; retryAfter
 // is when a gate permits an attempt again, 0 if none stands in the way. woken
 // tells that another attempt is to be made; with neither it is not to be waited.
+// Who has an answer in reserve does not wait.
 func (c *call) outlast(e *failure.Error, retryAfter time.Duration) (woken bool, ended *failure.Error) {
+	if failure.Reserved(c.r.Context()) {
+		return false, nil
+	}
 	o := &c.b.outage
 	cfg := c.cfg()
 	now := c.b.clock(time.Now())

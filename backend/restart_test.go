@@ -470,3 +470,28 @@ func TestRestartConfig(t *testing.T) {
 		}
 	}
 }
+
+// Somebody further out has an answer already: who asks in its place does not
+// wait.
+func TestRestartWaitIsForThoseWithoutAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n town
+		b := inTown(t, &n, Config{RestartWait: 2 * time.Second}, townA)
+		reserved := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			failure.Reserve(r.Context())
+			b.ServeHTTP(w, r)
+		})
+		began := time.Now()
+		for i, h := range []http.Handler{reserved, b, reserved} {
+			v := visitTo(t, h)
+			<-v.done
+			took := time.Since(began).Round(100 * time.Millisecond)
+			if want := []time.Duration{0, 2 * time.Second, 2 * time.Second}[i]; took != want {
+				t.Errorf("visit %d was answered after %v, want %v", i, took, want)
+			}
+			if v.err == nil || v.err.Cause != failure.ConnectionRefused {
+				t.Errorf("visit %d failed with %v, want connection_refused", i, v.err)
+			}
+		}
+	})
+}

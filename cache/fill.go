@@ -208,7 +208,11 @@ func newFill(q *query) *fill {
 	if ctx.Value(http.ServerContextKey) == nil {
 		ctx = context.WithValue(ctx, http.ServerContextKey, &http.Server{}) //nolint:gosec // nobody serves with it
 	}
-	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(failure.Isolate(ctx), markKey{}, &f.mark))
+	ctx = failure.Isolate(ctx)
+	if q.detached {
+		failure.Reserve(ctx)
+	}
+	f.ctx, f.cancel = context.WithCancelCause(context.WithValue(ctx, markKey{}, &f.mark))
 	return f
 }
 

@@ -40,6 +40,9 @@ func (t *task) lead(f *fill, p plan) {
 		return
 	}
 	x := &fetch{f: f, r: t.r, ctx: f.ctx}
+	if p.fallback != nil {
+		failure.Reserve(f.ctx)
+	}
 	if p.fwd == fwdVaryMiss {
 		x.others = t.c.store.others(t.primary, t.r.Header)
 	}

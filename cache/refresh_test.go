@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -286,4 +287,25 @@ func TestOvertakenWhileSent(t *testing.T) {
 			t.Errorf("who was being sent the older one got %d %q, %v", a.status, a.body, a.err)
 		}
 	})
+}
+
+// TestRefreshHasAReserve: what is asked while a stale copy is there need not wait
+// for better times; what has none may.
+func TestRefreshHasAReserve(t *testing.T) {
+	var reserved []bool
+	c := newCache(t, Config{StaleIfError: time.Hour})
+	h := c.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reserved = append(reserved, failure.Reserved(r.Context()))
+		w.Header().Set("Cache-Control", r.URL.RawQuery)
+		_, _ = io.WriteString(w, "page")
+	}))
+	for _, url := range []string{"/a?max-age=0,stale-if-error=60", "/a?max-age=0,stale-if-error=60", "/b?no-store", "/b?no-store"} {
+		if a := do(h, http.MethodGet, url); a.status != http.StatusOK {
+			t.Fatalf("%s: status %d", url, a.status)
+		}
+		settled(t, c)
+	}
+	if got, want := fmt.Sprint(reserved), "[false true false false]"; got != want {
+		t.Errorf("reserved: %s, want %s", got, want)
+	}
 }

@@ -146,6 +146,13 @@ func TestSlot(t *testing.T) {
 	if e, r := Outcome(ctx); e != nil || r != Unmended {
 		t.Errorf("after Mend without a failure: %v, %v", e, r)
 	}
+	Reserve(bare)
+	if Reserved(bare) || Reserved(ctx) {
+		t.Error("an answer in reserve of which nobody told")
+	}
+	if Reserve(ctx); !Reserved(ctx) || Reserved(Isolate(ctx)) {
+		t.Error("Reserve is for this slot, and for no other")
+	}
 	first := New(ConnectionRefused, nil)
 	Report(ctx, first)
 	Report(ctx, nil)

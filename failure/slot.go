@@ -3,6 +3,7 @@ package failure
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // Rung is a step of the degradation ladder: how a failure was kept from the
@@ -31,6 +32,8 @@ func (r Rung) String() string {
 }
 
 type slot struct {
+	reserved atomic.Bool
+
 	mu   sync.Mutex // guards what follows
 	err  *Error
 	rung Rung
@@ -56,6 +59,21 @@ func Track(ctx context.Context) context.Context {
 // work that is shared by several requests or outlives its request.
 func Isolate(ctx context.Context) context.Context {
 	return context.WithValue(ctx, slotKey{}, new(slot))
+}
+
+// Reserve says of the request of ctx that somebody further out has an answer in
+// reserve, a stale copy say: to fail at once serves it better than to wait for
+// better times. Without a slot it does nothing.
+func Reserve(ctx context.Context) {
+	if s := slotOf(ctx); s != nil {
+		s.reserved.Store(true)
+	}
+}
+
+// Reserved tells whether [Reserve] was said of the request of ctx.
+func Reserved(ctx context.Context) bool {
+	s := slotOf(ctx)
+	return s != nil && s.reserved.Load()
 }
 
 // Report puts e into the slot of ctx, in place of what was there. Without a
