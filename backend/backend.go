@@ -22,6 +22,7 @@ type Backend struct {
 	id        string // in Via and CDN-Loop
 	began     time.Time
 	stickyKey [sha256.Size]byte // where Sticky has none
+	usual     usual
 	turn      turns
 	dialer    dialer
 	tunnels   tunnels

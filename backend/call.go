@@ -36,7 +36,8 @@ type call struct {
 
 	mu      sync.Mutex // guards current and cutBy
 	current *attempt
-	cutBy   error // why the request is cut off
+	other   *attempt // that is hedged; nil: none
+	cutBy   error    // why the request is cut off
 
 	slot       *admit.Semaphore // where a slot is held; nil: none is
 	picked     *endpoint        // for the first attempt; nil: the balance picks
@@ -125,7 +126,13 @@ func (c *call) run() (*attempt, *opening, *failure.Error) {
 			return nil, nil, c.unattempted(late)
 		}
 		a := c.attempt(ep, gate)
-		open, e := c.try(a)
+		var open *opening
+		var e *failure.Error
+		if delay := c.hedging(a); delay > 0 {
+			a, open, e = c.hedge(a, delay)
+		} else {
+			open, e = c.try(a)
+		}
 		if e == nil {
 			return a, open, nil
 		}
@@ -226,12 +233,20 @@ func (c *call) cut(cause error) {
 	if c.current != nil {
 		c.current.cancel(cause)
 	}
+	if c.other != nil {
+		c.other.cancel(cause)
+	}
 }
 
 // try makes one attempt. With an opening and a failure the origin answered, but
 // its answer says that it failed.
 func (c *call) try(a *attempt) (*opening, *failure.Error) {
 	res, err := a.exchange(c.request(a.ep), c.interim) //nolint:bodyclose // the attempt owns it until finish
+	return c.received(a, res, err)
+}
+
+// received goes on with what came of the exchange.
+func (c *call) received(a *attempt, res *http.Response, err error) (*opening, *failure.Error) {
 	c.clientEnd.inner = a.inner
 	if !a.reused && a.stage > phaseConnect {
 		c.b.outage.connected()

@@ -163,6 +163,8 @@ type Config struct {
 	HashKey func(*http.Request) string
 	// Sticky binds clients to endpoints by a cookie; the zero value is off.
 	Sticky Sticky
+	// Hedge has slow requests asked of a second endpoint; the zero value is off.
+	Hedge Hedge
 	// SlowStart is how long the share of an endpoint takes to grow to its
 	// weight, after it came up, returned from its ejection, or joined others; it
 	// begins at a tenth. 0 is 10 s, negative is off: the whole share at once.

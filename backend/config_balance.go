@@ -13,6 +13,7 @@ func (cfg *Config) checkBalance(fail failFunc) {
 		fail("Config.HashKey is nil: Balance ConsistentHash needs it")
 	}
 	cfg.Sticky.check(fail)
+	cfg.Hedge.check(fail)
 	switch t := cfg.PanicThreshold; {
 	case t == 0:
 		cfg.PanicThreshold = defaultPanicThreshold

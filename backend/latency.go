@@ -79,8 +79,22 @@ func (l *latencies) record(now, d time.Duration) {
 // summary is what was recorded in the window that ends now.
 func (l *latencies) summary(now time.Duration) Latency {
 	var all latencySlice
+	l.addTo(&all, now)
+	if all.count == 0 {
+		return Latency{}
+	}
+	return Latency{
+		Answers: int(all.count),
+		Fastest: time.Duration(all.fastest) * time.Microsecond,
+		P50:     all.quantile(0.50), P90: all.quantile(0.90), P95: all.quantile(0.95), P99: all.quantile(0.99),
+	}
+}
+
+// addTo adds what was recorded in the window that ends now.
+func (l *latencies) addTo(all *latencySlice, now time.Duration) {
 	epoch := int64(now/latencySpan) + 1
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := range l.slices {
 		s := &l.slices[i]
 		if s.epoch == 0 || s.epoch <= epoch-latencySlices {
@@ -93,15 +107,6 @@ func (l *latencies) summary(now time.Duration) Latency {
 		for j, n := range s.buckets {
 			all.buckets[j] += n
 		}
-	}
-	l.mu.Unlock()
-	if all.count == 0 {
-		return Latency{}
-	}
-	return Latency{
-		Answers: int(all.count),
-		Fastest: time.Duration(all.fastest) * time.Microsecond,
-		P50:     all.quantile(0.50), P90: all.quantile(0.90), P95: all.quantile(0.95), P99: all.quantile(0.99),
 	}
 }
 

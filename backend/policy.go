@@ -108,6 +108,15 @@ func (l *load) measured(now, d time.Duration) {
 	l.failAt = now
 }
 
+// outrun notes that an answer takes d at least.
+func (l *load) outrun(now, d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d > l.peak {
+		l.rise(now, d)
+	}
+}
+
 // failed notes a failure after d. How fast it came is no merit: only what was
 // slower than answers are counts as their time.
 func (l *load) failed(now, d time.Duration) {
