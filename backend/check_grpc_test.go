@@ -121,7 +121,7 @@ func TestCheckGRPCFaults(t *testing.T) {
 		{"silent", silentServer, check + ": no answer after 200ms"},
 		{"reset", serveHTTP2(resetStream), check + ": reset_before_headers"},
 		{"refused stream", serveHTTP2(refuseStream), check + ": stream_refused"},
-		{"an HTTP/1 server", say(okHello), check + ": malformed"},
+		{"an HTTP/1 server", sayThenHang(okHello), check + ": malformed"},
 		{"closed", serveHTTP2(hangUp), check + ": closed_before_headers"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -306,17 +306,21 @@ func TestPause(t *testing.T) {
 func TestCheckFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := new(switched)
+		h.status.Store(503)
 		seen := new(recorder)
 		b := newBackend(t, Config{
 			Endpoints: []Endpoint{{Handler: h}}, Observe: seen.observe,
 			Health: Health{Path: "/", Interval: time.Minute, FastInterval: time.Second, Jitter: -1, InitialDown: true},
 		})
+		synctest.Wait()
 		if b.Available() {
-			t.Error("it is up before its first check")
+			t.Error("it is up before its first good check")
 		}
+		h.status.Store(200)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if !b.Available() {
-			t.Error("it is down after a good check")
+			t.Error("it is down after its first good check")
 		}
 		h.status.Store(500)
 		time.Sleep(time.Minute)

@@ -90,7 +90,7 @@ func (b *Backend) redeem(st *state, ep *endpoint, began time.Time) {
 		ep.warmUp(b)
 		b.endpointsChanged()
 		b.observe(b.ctx, Event{
-			Kind: EndpointReturned, Endpoint: ep.name, DryRun: st.cfg.Ejection.DryRun, Detail: "answered after its ejection",
+			Kind: EndpointReturned, Endpoint: ep.name, Address: ep.address(), DryRun: st.cfg.Ejection.DryRun, Detail: "answered after its ejection",
 		})
 	}
 }
@@ -120,20 +120,21 @@ func (b *Backend) accuse(st *state, ep *endpoint, o *outcome, now int64) {
 	run := x.streak
 	x.known.Store(true)
 	x.mu.Unlock()
-	if why == noGrounds {
+	switch why {
+	case noGrounds:
 		return
-	}
-	b.eject(st, ep, why, why.explain(run, o.failure), now, func() bool {
-		switch why {
-		case erring:
-			return blamed([2]tally{ep.live.window(now, 2), ep.live.window(now, windowSeconds)}, st.peers(ep, now), run)
-		case erringAgain:
-			peers := st.peers(ep, now)
-			return peers[1].failing() < 0.5
-		case noGrounds, unreachable, failing, worse, relapse:
+	case erring:
+		if !blamed([2]tally{ep.live.window(now, 2), ep.live.window(now, windowSeconds)}, st.peers(ep, now), run) {
+			return
 		}
-		return true
-	})
+	case erringAgain:
+		if st.peers(ep, now)[1].failing() >= 0.5 {
+			b.redeem(st, ep, o.began) // it is no worse than the others
+			return
+		}
+	case unreachable, failing, worse, relapse:
+	}
+	b.eject(st, ep, why, why.explain(run, o.failure), now)
 }
 
 func (g grounds) explain(run streak, e *failure.Error) string {
@@ -167,13 +168,9 @@ func (s *state) peers(ep *endpoint, now int64) (sum [2]tally) {
 	return sum
 }
 
-// eject takes the endpoint out if that leaves enough of the others, and if sure
-// says so.
-func (b *Backend) eject(st *state, ep *endpoint, why grounds, detail string, now int64, sure func() bool) {
+// eject takes the endpoint out if that leaves enough of the others.
+func (b *Backend) eject(st *state, ep *endpoint, why grounds, detail string, now int64) {
 	cfg := &st.cfg.Ejection
-	if !sure() {
-		return
-	}
 	b.ejecting.Lock() // so that two at once don't each count on the other
 	all, out, others := st.census(ep)
 	x := &ep.ejection
@@ -196,7 +193,7 @@ func (b *Backend) eject(st *state, ep *endpoint, why grounds, detail string, now
 	b.ejecting.Unlock()
 	ep.live.forget()
 	b.endpointsChanged()
-	b.observe(b.ctx, Event{Kind: EndpointEjected, Endpoint: ep.name, DryRun: cfg.DryRun, Detail: s.String()})
+	b.observe(b.ctx, Event{Kind: EndpointEjected, Endpoint: ep.name, Address: ep.address(), DryRun: cfg.DryRun, Detail: s.String()})
 }
 
 // census counts the endpoints that the operator has not taken away, those of
@@ -241,7 +238,7 @@ func (b *Backend) compare(st *state, now int64) {
 		peers := st.peers(ep, now)[1]
 		detail := fmt.Sprintf("%.0f %% of its %d attempts succeeded, %.0f %% of those of the others",
 			100*(1-t.failing()), t.volume(), 100*(1-peers.failing()))
-		b.eject(st, ep, worse, detail, now, func() bool { return true })
+		b.eject(st, ep, worse, detail, now)
 	}
 }
 

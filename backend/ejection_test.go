@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -251,6 +252,95 @@ func TestEjectionErrors(t *testing.T) {
 				t.Errorf("%d ejections, want %d: %+v", len(evs), test.want, evs)
 			}
 		})
+	}
+}
+
+// On probation an error that the others give as well is no relapse.
+func TestEjectionErrorOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, seen := trio(t, Config{})
+		eps := b.now().endpoints
+		time.Sleep(time.Minute)
+		for range 3 {
+			settleAs(b, eps[0], refused())
+		}
+		time.Sleep(11 * time.Second)
+		for range 10 {
+			settleAs(b, eps[1], erredWith(500))
+			settleAs(b, eps[2], erredWith(500))
+		}
+		settleAs(b, eps[0], erredWith(500))
+		if len(seen.of(EndpointEjected)) != 1 || len(seen.of(EndpointReturned)) != 1 {
+			t.Errorf("%d ejections, %d returns, want one of each", len(seen.of(EndpointEjected)), len(seen.of(EndpointReturned)))
+		}
+	})
+}
+
+// One of three is bad, each in its way. Nobody who asked by GET notices, and after
+// its ejection it is left alone.
+func TestEjectionOneOfThree(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		bad  script // nil: nothing listens
+	}{
+		{"refusing", nil},
+		{"stalling", silentServer},
+		{"500s", say("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")},
+		{"closing", sayThenClose("")},
+	} {
+		for _, policy := range []Balance{PowerOfTwo, RoundRobin, LeastInFlight} {
+			t.Run(test.name+"/"+policy.String(), func(t *testing.T) {
+				bad := "http://" + closedPort(t)
+				if test.bad != nil {
+					bad = newFaults(t, test.bad).url()
+				}
+				seen := new(recorder)
+				b := newBackend(t, Config{
+					Endpoints: []Endpoint{
+						{URL: newFaults(t, say(okHello)).url(), Name: "a"}, {URL: bad, Name: "bad"}, {URL: newFaults(t, say(okHello)).url(), Name: "c"},
+					},
+					Observe: seen.observe, Balance: policy, FirstByte: 150 * time.Millisecond, Ejection: Ejection{BaseTime: time.Hour},
+					RetryBudget: -1,
+				})
+				srv, client := front(t, b)
+				ejected := func() int { return len(seen.of(EndpointEjected)) }
+				var failed atomic.Int32
+				var wg sync.WaitGroup
+				deadline := time.Now().Add(20 * time.Second)
+				for range 4 {
+					wg.Go(func() {
+						for ejected() == 0 && time.Now().Before(deadline) {
+							res, err := client.Get(srv.URL)
+							if err != nil {
+								failed.Add(1)
+								continue
+							}
+							_, _ = io.Copy(io.Discard, res.Body)
+							res.Body.Close()
+							if res.StatusCode != 200 {
+								failed.Add(1)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				if n := failed.Load(); n != 0 {
+					t.Errorf("%d requests failed, want none", n)
+				}
+				if evs := seen.of(EndpointEjected); len(evs) != 1 || evs[0].Endpoint != "bad" {
+					t.Fatalf("ejections = %+v, want one of the bad one", evs)
+				}
+				before := b.now().endpoints[1].live.attempts.Load()
+				for range 60 {
+					if status, _, _ := get(t, client, srv.URL); status != 200 {
+						t.Errorf("status %d after the ejection, want 200", status)
+					}
+				}
+				if after := b.now().endpoints[1].live.attempts.Load(); after != before {
+					t.Errorf("%d attempts at an ejected endpoint, want none", after-before)
+				}
+			})
+		}
 	}
 }
 

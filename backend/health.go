@@ -110,9 +110,9 @@ func (b *Backend) recordHealth(ep *endpoint, p Probe) {
 		ep.warmUp(b)
 	}
 	b.endpointsChanged()
-	b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Healthy: after.up, Detail: p.Detail})
+	b.observe(b.ctx, Event{Kind: HealthChanged, Endpoint: ep.name, Address: ep.address(), Healthy: after.up, Detail: p.Detail})
 	if before.dispute.wrong {
-		b.observe(b.ctx, Event{Kind: CheckDisputed, Endpoint: ep.name, Healthy: true, Detail: p.Detail})
+		b.observe(b.ctx, Event{Kind: CheckDisputed, Endpoint: ep.name, Address: ep.address(), Healthy: true, Detail: p.Detail})
 	}
 }
 
@@ -133,7 +133,7 @@ func (b *Backend) contradict(ep *endpoint, good bool, began time.Time) {
 	if h.dispute.wrong == was {
 		return
 	}
-	ev := Event{Kind: CheckDisputed, Endpoint: ep.name, Healthy: was, Detail: h.detail}
+	ev := Event{Kind: CheckDisputed, Endpoint: ep.name, Address: ep.address(), Healthy: was, Detail: h.detail}
 	if !was {
 		ev.Detail = h.explain(now)
 	}
