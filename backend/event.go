@@ -11,7 +11,8 @@ type Event struct {
 	// Backend and Endpoint are names as configured. Endpoint is "" where no
 	// endpoint was picked.
 	Backend, Endpoint string
-	// Address is what was dialled for the attempt (AttemptDone), host:port or
+	// Address is what was dialled for the attempt (AttemptDone), or where the
+	// endpoint is (events about its health and ejection), host:port or
 	// the path of a socket: the first address where none of several could be
 	// connected to. It is "" where that did not come about, and of a handler.
 	Address string
