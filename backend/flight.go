@@ -1,5 +1,10 @@
 package backend
 
+import (
+	"sync"
+	"time"
+)
+
 // flight is the making of a connection that several requests wait for: over
 // HTTP/2 one is enough for many, and until an endpoint was spoken to it is not
 // known whether that is so.
@@ -46,18 +51,34 @@ func (p *pool) share(a *attempt, w wish) error {
 	}
 }
 
+// settingsWait is how long the others wait for what the peer of a new HTTP/2
+// connection says of itself. How many streams it permits is in there: without
+// it they would all take the one connection for theirs.
+const settingsWait = 250 * time.Millisecond
+
 // lead makes the connection, unless there is one by now.
 func (p *pool) lead(a *attempt, w wish, f *flight) error {
-	defer func() {
+	end := sync.OnceFunc(func() {
 		p.mu.Lock()
 		p.making = nil
 		p.mu.Unlock()
 		close(f.done)
+	})
+	made := false
+	defer func() {
+		if !made {
+			end()
+		}
 	}()
 	if p.reuse(a, w) {
 		return nil
 	}
+	w.ready = end
 	f.err = p.dial(a, w)
+	if made = f.err == nil && a.h2 != nil; made {
+		time.AfterFunc(settingsWait, end)
+		return nil
+	}
 	f.stage, f.fault = a.stage, a.fault.Load()
 	f.own = f.err != nil && f.fault == nil && a.ctx.Err() != nil
 	return f.err

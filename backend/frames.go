@@ -109,6 +109,8 @@ func (s *frameScan) excerpt() string { return strconv.QuoteToASCII(string(s.firs
 // the peer does not speak HTTP/2 at all.
 type frameTap struct {
 	net.Conn
+	ready func()              // see [wish]; nil once it was called. Of the reader, as is heard
+	heard bool                // something was read
 	limit int64               // of a header section; 0: none
 	began func(stream uint32) // a header section began and is not complete
 
@@ -131,13 +133,26 @@ type frameTap struct {
 // looked at yet.
 const maxResets = 256
 
+// tell has ready called once.
+func (t *frameTap) tell() {
+	if t.ready != nil {
+		t.ready()
+		t.ready = nil
+	}
+}
+
 func (t *frameTap) Read(p []byte) (int, error) {
+	if t.heard { // and taken in
+		t.tell()
+	}
 	n, err := t.Conn.Read(p)
+	t.heard = true
 	if n > 0 {
 		t.look(p[:n])
 	}
 	if err != nil {
 		t.broken.Store(true)
+		t.tell()
 	}
 	return n, err
 }

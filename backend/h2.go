@@ -104,12 +104,12 @@ func (c *h2conn) headersBegan(stream uint32) {
 	}
 }
 
-func (b *Backend) newH2(ctx context.Context, conn net.Conn) (*h2conn, error) {
+func (b *Backend) newH2(ctx context.Context, conn net.Conn, ready func()) (*h2conn, error) {
 	t := b.now().http2
 	wire := &frameTap{Conn: conn, limit: t.MaxResponseHeaderBytes}
 	wire.out.outgoing = true
 	c := &h2conn{wire: wire}
-	wire.began = c.headersBegan
+	wire.began, wire.ready = c.headersBegan, ready
 	cc, err := t.NewClientConn(context.WithValue(ctx, handedKey{}, net.Conn(wire)), "http", "handed:80")
 	if err != nil {
 		return nil, err

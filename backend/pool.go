@@ -15,9 +15,10 @@ var errNegotiated = errors.New("backend: HTTP/2 was not negotiated")
 
 // wish is what an attempt asks of a connection.
 type wish struct {
-	upgrade bool // HTTP/1
-	fresh   bool // not used before
-	young   bool // fresh or just used: the request must not meet a backend that is closing
+	upgrade bool   // HTTP/1
+	fresh   bool   // not used before
+	ready   func() // called once the peer of an HTTP/2 connection told its limits, or will not; nil: nobody waits
+	young   bool   // fresh or just used: the request must not meet a backend that is closing
 }
 
 // justUsed is how long a connection may have been idle for a request that can't
@@ -204,7 +205,7 @@ func (p *pool) dial(a *attempt, w wish) error {
 		a.conn.epoch, a.conn.addr = epoch, a.addr
 		return nil
 	}
-	c, err := p.b.newH2(a.ctx, conn)
+	c, err := p.b.newH2(a.ctx, conn, w.ready)
 	if err != nil {
 		raw.Close()
 		return err
