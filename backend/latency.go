@@ -110,22 +110,6 @@ func (l *latencies) addTo(all *latencySlice, now time.Duration) {
 	}
 }
 
-// fastest is the shortest time that an answer took within the window; 0 where
-// there was none.
-func (l *latencies) fastest(now time.Duration) time.Duration {
-	epoch := int64(now/latencySpan) + 1
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	least, any := uint32(0), false
-	for i := range l.slices {
-		s := &l.slices[i]
-		if s.epoch != 0 && s.epoch > epoch-latencySlices && (!any || s.fastest < least) {
-			least, any = s.fastest, true
-		}
-	}
-	return time.Duration(least) * time.Microsecond
-}
-
 // quantile is the time within which the share q of the answers came, with an
 // even spread assumed within a bucket.
 func (s *latencySlice) quantile(q float64) time.Duration {
