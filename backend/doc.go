@@ -52,6 +52,25 @@
 // that says down while requests are answered is reported as wrong
 // ([EndpointStatus.WrongCheck], [CheckDisputed]). [Backend.Status] has all of it.
 //
+// # What stands before an attempt
+//
+// [Config.MaxInFlight] and its kin limit the requests in flight, of the backend
+// and of each endpoint. A request holds its slots until its response has ended, a
+// handler's until the handler really returned, an upgraded connection's until it
+// is closed. A full endpoint is passed over for another one; where all are full a
+// request waits in one bounded queue, in order, or the newest first after the
+// queue has refused for a second. The queue is emptied at once when no endpoint
+// is left or the backend shuts down.
+//
+// Retries that send a request again are a share of the requests at most
+// ([Config.RetryBudget]), so that a backend in trouble gets a fifth more of them,
+// not three times as many. Retry-After in a 503 or 429 keeps that endpoint, for
+// at most five minutes, out of the choice as long as there are others.
+//
+// With [Config.RestartWait] requests outlast a restart: while all endpoints
+// refuse connections they wait, without attempts, for one to accept again. One
+// goroutine tries that; who waited then goes in waves.
+//
 // # What is forwarded
 //
 // To a remote endpoint a request goes as RFC 9110 section 7.6 demands of an

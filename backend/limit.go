@@ -163,13 +163,16 @@ var errNoneLeft = errors.New("backend: no endpoint is left")
 // more, or a limit changed. Where none is left nobody waits for a slot.
 func (b *Backend) endpointsChanged() {
 	n := &b.entrance
-	if !b.Available() {
+	if !b.now().usable() {
 		n.slots.Flush(errNoneLeft)
 	} else {
 		n.slots.Wake()
 	}
 	n.stir()
 }
+
+// usable tells whether the balance would use an endpoint, be it in panic.
+func (s *state) usable() bool { return s.some(query{}, 0) }
 
 // enter takes a slot of the backend. The error ends the request.
 func (c *call) enter() *failure.Error {
@@ -182,10 +185,7 @@ func (c *call) enter() *failure.Error {
 		c.slot = slots
 		return nil
 	}
-	if !c.b.Available() {
-		if c.b.calls.closing() {
-			return &failure.Error{Cause: failure.Draining, Backend: cfg.Name}
-		}
+	if !c.state.usable() {
 		return c.state.none(query{}, nil)
 	}
 	limit := slots.Stats().Limit

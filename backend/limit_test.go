@@ -260,6 +260,8 @@ func TestQueueIsEmptied(t *testing.T) {
 			cause failure.Cause
 		}{
 			{"down", func(b *Backend) {
+				// Live traffic agrees: the check is not the one that is wrong.
+				b.now().endpoints[0].live.settled(&outcome{failure: &failure.Error{Cause: failure.FirstByteTimeout}}, b.clock(time.Now()))
 				for range 9 {
 					b.recordHealth(b.now().endpoints[0], Probe{Detail: "GET /: 500"})
 				}
@@ -485,5 +487,30 @@ func TestLimitConfig(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New = %v, want %q in it", err, want)
 		}
+	}
+}
+
+// A limit that Update raises is felt at once by those who wait.
+func TestUpdateRaisesTheLimit(t *testing.T) {
+	for way := range limitedWays(nil, 1) {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			h := newRoom()
+			cfg := limitedWays(h, 1)[way]
+			cfg.Queue, cfg.QueueWait = 4, time.Minute
+			b := newBackend(t, cfg)
+			for range 3 {
+				visitTo(t, b)
+			}
+			await(t, "two wait", func() bool { return h.in.Load() == 1 && b.entrance.queued() == 2 })
+			cfg = limitedWays(h, 3)[way]
+			cfg.Queue, cfg.QueueWait = 4, time.Minute
+			if err := b.Update(cfg); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "all are in", func() bool { return h.in.Load() == 3 && b.entrance.queued() == 0 })
+			close(h.out)
+			await(t, "all are out", func() bool { return h.served.Load() == 3 })
+		})
 	}
 }

@@ -305,6 +305,7 @@ func (c *call) outlast(e *failure.Error, retryAfter time.Duration) (woken bool, 
 	}
 	c.tried = c.tried[:0]
 	c.forgiven = c.attempts
+	c.state = c.b.now() // it may have come back elsewhere
 	return true, nil
 }
 

@@ -79,9 +79,9 @@ func inTown(t *testing.T, n *town, cfg Config, addrs ...string) *Backend {
 	for _, addr := range addrs {
 		cfg.Endpoints = append(cfg.Endpoints, Endpoint{URL: "http://" + addr})
 	}
-	b := newBackend(t, cfg)
-	b.dialer.connect = n.connect
-	return b
+	d := newDialer()
+	d.connect = n.connect
+	return newBackendWith(t, cfg, d)
 }
 
 const (
@@ -492,6 +492,73 @@ func TestRestartWaitIsForThoseWithoutAnAnswer(t *testing.T) {
 			if v.err == nil || v.err.Cause != failure.ConnectionRefused {
 				t.Errorf("visit %d failed with %v, want connection_refused", i, v.err)
 			}
+		}
+	})
+}
+
+// Active checks and ejection took the endpoints down meanwhile: who waits is
+// served all the same, as soon as a connection can be made.
+func TestRestartWaitBesideChecks(t *testing.T) {
+	for _, addrs := range [][]string{{townA}, {townA, townB}} {
+		t.Run(fmt.Sprint(len(addrs)), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var n town
+				b := inTown(t, &n, Config{
+					RestartWait: 2 * time.Second, Ejection: Ejection{Local: 1},
+					Health: Health{Path: "/check", Interval: 200 * time.Millisecond, Rise: 3},
+				}, addrs...)
+				for _, addr := range addrs {
+					n.set(addr, true)
+				}
+				time.Sleep(time.Second)
+				for _, addr := range addrs {
+					n.set(addr, false)
+				}
+				var all []*visit
+				for range 100 {
+					all = append(all, visitTo(t, b))
+					time.Sleep(15 * time.Millisecond)
+				}
+				down := 0
+				for _, s := range b.Endpoints() {
+					if s.Reason != 0 {
+						down++
+					}
+				}
+				if down != len(addrs) {
+					t.Errorf("%d of %d endpoints are out", down, len(addrs))
+				}
+				for _, addr := range addrs {
+					n.set(addr, true)
+				}
+				for range 20 {
+					all = append(all, visitTo(t, b))
+					time.Sleep(15 * time.Millisecond)
+				}
+				time.Sleep(time.Second)
+				for i, v := range all {
+					if v.wait(t); v.err != nil {
+						t.Errorf("visit %d failed with %v", i, v.err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Who waits is served where the endpoint came back, if that is elsewhere.
+func TestRestartWaitFollowsUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var n town
+		b := inTown(t, &n, Config{RestartWait: 2 * time.Second}, townA)
+		v := visitTo(t, b)
+		time.Sleep(time.Second)
+		n.set(townB, true)
+		if err := b.Update(Config{RestartWait: 2 * time.Second, Endpoints: []Endpoint{{URL: "http://" + townB}}}); err != nil {
+			t.Fatal(err)
+		}
+		if v.wait(t); v.err != nil {
+			t.Errorf("failed with %v", v.err)
 		}
 	})
 }

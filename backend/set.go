@@ -185,6 +185,7 @@ func (b *Backend) change(plan func(old *state, w *workshop) *state) bool {
 		done, closed := b.commit(old, next)
 		if done {
 			b.clear(old, next)
+			b.endpointsChanged()
 			return true
 		}
 		w.discard()
