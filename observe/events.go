@@ -37,6 +37,10 @@ func (o *Observer) Backend(ctx context.Context, ev backend.Event) {
 			level, message = slog.LevelWarn, "health check is wrong"
 		}
 		o.logEndpoint(ctx, level, message, ev)
+	case backend.ResolveFailed:
+		o.logEndpoint(ctx, slog.LevelWarn, "name not resolved", ev)
+	case backend.AddressesChanged:
+		o.logEndpoint(ctx, slog.LevelInfo, "addresses changed", ev)
 	case backend.TunnelClosed:
 		o.log.LogAttrs(ctx, slog.LevelDebug, "tunnel closed", slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint),
 			slog.String("detail", clip(ev.Detail, maxText)), slog.String("request_id", RequestID(ctx)))
@@ -45,9 +49,11 @@ func (o *Observer) Backend(ctx context.Context, ev backend.Event) {
 
 // logEndpoint is the line for a change of what is thought of an endpoint.
 func (o *Observer) logEndpoint(ctx context.Context, level slog.Level, message string, ev backend.Event) {
-	attrs := []slog.Attr{
-		slog.String("backend", ev.Backend), slog.String("endpoint", ev.Endpoint), slog.String("detail", clip(ev.Detail, maxText)),
+	attrs := []slog.Attr{slog.String("backend", ev.Backend)}
+	if ev.Endpoint != "" {
+		attrs = append(attrs, slog.String("endpoint", ev.Endpoint))
 	}
+	attrs = append(attrs, slog.String("detail", clip(ev.Detail, maxText)))
 	if ev.DryRun {
 		attrs = append(attrs, slog.Bool("dry_run", true))
 	}

@@ -58,6 +58,10 @@ type metrics struct {
 	retries      *children[endpoint, prometheus.Counter]
 	reused       *children[endpoint, prometheus.Counter]
 	healthy      *children[endpoint, prometheus.Gauge]
+	ejected      *children[endpoint, prometheus.Gauge]
+	ejections    *children[endpoint, prometheus.Counter]
+	disputed     *children[endpoint, prometheus.Gauge]
+	unresolved   *children[string, prometheus.Counter]
 	tunnels      *children[endpoint, prometheus.Counter]
 	breakerPhase *children[breakerPhase, prometheus.Gauge]
 	changes      *children[breakerPhase, prometheus.Counter]
@@ -73,6 +77,7 @@ type metrics struct {
 	fillBytes    prometheus.Counter
 	objectSize   prometheus.Histogram
 	stores       *stores
+	backends     *backends
 	decisions    *children[limiterDecision, prometheus.Counter]
 	overflow     *children[string, prometheus.Counter]
 	unidentified *children[string, prometheus.Counter]
@@ -108,6 +113,10 @@ func newMetrics() *metrics {
 	m.retries = counters(m, "backend_retries_total", "Attempts that were followed by another one.", epLabels, epOther, ep)
 	m.reused = counters(m, "backend_reused_total", "Attempts on a connection that had been used before.", epLabels, epOther, ep)
 	m.healthy = gauges(m, "backend_endpoint_healthy", "1 unless the active check has taken the endpoint down.", epLabels, epOther, ep, 1)
+	m.ejected = gauges(m, "backend_endpoint_ejected", "1 while the endpoint is ejected for the failures of its traffic.", epLabels, epOther, ep, 0)
+	m.ejections = counters(m, "backend_ejections_total", "Ejections, those of a dry run included.", epLabels, epOther, ep)
+	m.disputed = gauges(m, "backend_check_disputed", "1 while the active check says down and live traffic is answered.", epLabels, epOther, ep, 0)
+	m.unresolved = counters(m, "backend_resolve_failures_total", "Names that could not be resolved any more.", []string{"backend"}, other, one)
 	m.tunnels = counters(m, "backend_tunnels_closed_total", "Upgraded connections that ended.", epLabels, epOther, ep)
 
 	bp := func(k breakerPhase) []string { return []string{k.breaker, k.phase} }
@@ -132,8 +141,8 @@ func newMetrics() *metrics {
 		Namespace: namespace, Name: "cache_stored_body_bytes", Help: "Sizes of the responses that were stored.",
 		Buckets: prometheus.ExponentialBuckets(256, 4, 10), // to 64 MiB
 	})
-	m.stores = newStores()
-	m.collectors = append(m.collectors, m.objectSize, m.stores)
+	m.stores, m.backends = newStores(), newBackends()
+	m.collectors = append(m.collectors, m.objectSize, m.stores, m.backends)
 
 	m.decisions = counters(m, "ratelimit_decisions_total", "Decisions: allowed, limited.",
 		[]string{"limiter", "decision"}, limiterDecision{other, other}, func(k limiterDecision) []string { return []string{k.limiter, k.decision} })
@@ -272,7 +281,22 @@ func (m *metrics) backend(ev backend.Event) {
 			healthy = 1
 		}
 		m.healthy.of(ep).Set(healthy)
-	case backend.EndpointEjected, backend.EndpointReturned, backend.CheckDisputed:
+	case backend.EndpointEjected:
+		m.ejections.of(ep).Inc()
+		if !ev.DryRun {
+			m.ejected.of(ep).Set(1)
+		}
+	case backend.EndpointReturned:
+		m.ejected.of(ep).Set(0)
+	case backend.CheckDisputed:
+		disputed := 1.
+		if ev.Healthy {
+			disputed = 0
+		}
+		m.disputed.of(ep).Set(disputed)
+	case backend.ResolveFailed:
+		m.unresolved.of(ev.Backend).Inc()
+	case backend.AddressesChanged:
 	case backend.TunnelClosed:
 		m.tunnels.of(ep).Inc()
 	}

@@ -101,6 +101,11 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Failure: failure.New(failure.NoEndpoint, nil)})
 	o.Backend(ctx, backend.Event{Kind: backend.HealthChanged, Backend: "shop", Endpoint: "a", Detail: "500, want 200 to 399"})
 	o.Backend(ctx, backend.Event{Kind: backend.TunnelClosed, Backend: "shop", Endpoint: "b"})
+	o.Backend(ctx, backend.Event{Kind: backend.EndpointEjected, Backend: "shop", Endpoint: "a"})
+	o.Backend(ctx, backend.Event{Kind: backend.EndpointEjected, Backend: "shop", Endpoint: "b", DryRun: true})
+	o.Backend(ctx, backend.Event{Kind: backend.CheckDisputed, Backend: "shop", Endpoint: "a"})
+	o.Backend(ctx, backend.Event{Kind: backend.ResolveFailed, Backend: "shop", Detail: "shop.example: timeout"})
+	o.Backend(ctx, backend.Event{Kind: backend.AddressesChanged, Backend: "shop", Detail: "shop.example has 192.0.2.1"})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Closed, To: breaker.Open, Reason: "ratio", Requests: 20, Failures: 11, LastCause: failure.ConnectionRefused, RetryAfter: 5 * time.Second})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Open, To: breaker.HalfOpen})
@@ -128,6 +133,11 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="a"} 0`,
 		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="b"} 1`,
 		`holdfast_backend_tunnels_closed_total{backend="shop",endpoint="b"} 1`,
+		`holdfast_backend_endpoint_ejected{backend="shop",endpoint="a"} 1`,
+		`holdfast_backend_ejections_total{backend="shop",endpoint="a"} 1`,
+		`holdfast_backend_ejections_total{backend="shop",endpoint="b"} 1`,
+		`holdfast_backend_check_disputed{backend="shop",endpoint="a"} 1`,
+		`holdfast_backend_resolve_failures_total{backend="shop"} 1`,
 		`holdfast_breaker_phase{breaker="trip",phase="closed"} 0`,
 		`holdfast_breaker_phase{breaker="trip",phase="open"} 0`,
 		`holdfast_breaker_phase{breaker="trip",phase="half_open"} 1`,
@@ -160,9 +170,59 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	if got := log.one(t, "endpoint down"); got["level"] != "WARN" || got["endpoint"] != "a" || got["detail"] != "500, want 200 to 399" {
 		t.Errorf("line = %v", got)
 	}
+	if got := log.one(t, "name not resolved"); got["level"] != "WARN" || got["detail"] != "shop.example: timeout" || got["endpoint"] != nil {
+		t.Errorf("line = %v", got)
+	}
+	if got := log.one(t, "addresses changed"); got["level"] != "INFO" || got["backend"] != "shop" {
+		t.Errorf("line = %v", got)
+	}
 	changes := log.all(t, "breaker changed")
 	if len(changes) != 2 || changes[0]["level"] != "WARN" || changes[0]["last_cause"] != "connection_refused" || changes[1]["level"] != "INFO" {
 		t.Errorf("lines = %v", changes)
+	}
+}
+
+// What backends say of themselves is asked for when somebody looks.
+func TestBackendStatus(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	st := backend.Status{
+		Name: "shop", InFlight: 3, Queued: 2, RetriesLeft: -1, OutageSince: time.Now(),
+		Endpoints: []backend.EndpointStatus{
+			{Name: "a", InFlight: 1, Latency: backend.Latency{Answers: 9, P50: time.Second, P90: 2 * time.Second, P99: 3 * time.Second}},
+			{Name: "b\xff"},
+		},
+	}
+	status := func() backend.Status { return st }
+	if err := o.BackendStatus(status); err != nil {
+		t.Fatal(err)
+	}
+	wantSamples(t, scrape(t, o),
+		`holdfast_backend_in_flight{backend="shop"} 3`,
+		`holdfast_backend_queued{backend="shop"} 2`,
+		`holdfast_backend_retries_left{backend="shop"} -1`,
+		`holdfast_backend_outage{backend="shop"} 1`,
+		`holdfast_backend_endpoint_in_flight{backend="shop",endpoint="a"} 1`,
+		"holdfast_backend_endpoint_in_flight{backend=\"shop\",endpoint=\"b\uFFFD\"} 0",
+		`holdfast_backend_endpoint_latency_seconds{backend="shop",endpoint="a",quantile="0.99"} 3`,
+	)
+	if st.OutageSince = (time.Time{}); !strings.Contains(scrape(t, o), `holdfast_backend_outage{backend="shop"} 0`) {
+		t.Error("an outage that is over is still shown")
+	}
+	if err := o.BackendStatus(status); err == nil || !strings.Contains(err.Error(), `"shop"`) {
+		t.Errorf("twice the same: %v", err)
+	}
+	if err := o.BackendStatus(nil); err == nil {
+		t.Error("BackendStatus(nil): no error")
+	}
+	for i := 1; i < maxBackends; i++ {
+		st.Name = strconv.Itoa(i)
+		if err := o.BackendStatus(status); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st.Name = "last"
+	if err := o.BackendStatus(status); err == nil || !strings.Contains(err.Error(), "at most 100") {
+		t.Errorf("one too many: %v", err)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/holdfast-go/holdfast/backend"
 )
 
 // adminHandler serves what an operator's machines ask for, on a listener of its
@@ -20,6 +22,7 @@ import (
 //	/healthz  200 as long as the process answers: restart it where it doesn't.
 //	/readyz   200 while it may be sent traffic, 503 while it drains.
 //	/metrics  Prometheus.
+//	/backends what is known of the endpoints; POST: takes one out, or back.
 //	/purge    POST: takes pages out of the cache.
 //	/explain  what the cache has for a URL and would do with a request for it.
 //
@@ -37,6 +40,10 @@ func (p *proxy) adminHandler() http.Handler {
 		plain(w, status, lines...)
 	})
 	mux.Handle("GET /metrics", p.stack.metrics)
+	mux.HandleFunc("GET /backends", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, p.stack.backend.Status())
+	})
+	mux.HandleFunc("POST /backends", p.steer)
 	mux.Handle("/purge", p.purgeHandler())
 	mux.HandleFunc("GET /explain", p.explain)
 	// A page in an operator's browser must not purge.
@@ -88,13 +95,37 @@ func (p *proxy) explain(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	writeJSON(w, p.stack.cache.Explain(q))
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	_ = out.Encode(p.stack.cache.Explain(q)) // the operator is gone
+	_ = out.Encode(v) // an error is an operator who is gone
+}
+
+// steer does with the endpoint of the form what its steering says: drain,
+// force-down, force-up, automatic.
+func (p *proxy) steer(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 1<<16)
+	if err := r.ParseForm(); err != nil {
+		plain(w, http.StatusBadRequest, "the form can't be read: "+err.Error())
+		return
+	}
+	how, err := backend.ParseSteering(r.Form.Get("steering"))
+	if err == nil {
+		err = p.stack.backend.Steer(r.Form.Get("endpoint"), how)
+	}
+	if err != nil {
+		plain(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	p.log.InfoContext(r.Context(), "endpoint steered", "endpoint", r.Form.Get("endpoint"), "steering", how.String())
+	plain(w, http.StatusOK, r.Form.Get("endpoint")+": "+how.String())
 }
 
 // imagine makes the request that a visitor would send.
@@ -130,16 +161,22 @@ func (p *proxy) readiness() (int, []string) {
 		lines = []string{fmt.Sprintf("draining: %d requests in flight", p.gate.inFlight.Load())}
 	}
 	for _, e := range p.stack.backend.Endpoints() {
-		state := "healthy"
-		if !e.Healthy {
-			state = strings.TrimSuffix(fmt.Sprintf("not used, %s: %s", e.Reason, e.Detail), ": ")
+		state := e.State
+		if e.State == "up" {
+			state = "healthy"
+		}
+		if e.Reason != 0 {
+			state = strings.TrimSuffix(fmt.Sprintf("%s, %s: %s", state, e.Reason, e.Detail), ": ")
+		}
+		if e.WrongCheck {
+			state += "; its check is wrong"
 		}
 		lines = append(lines, fmt.Sprintf("endpoint %s: %s, %d in flight", e.Name, state, e.InFlight))
 	}
 	if !p.stack.backend.Available() {
 		lines = append(lines, "no endpoint may be used: stored pages answer where there are any")
 	}
-	for _, b := range p.stack.breakers {
+	for _, b := range p.stack.breakers.list() {
 		lines = append(lines, fmt.Sprintf("breaker %s: %s", b.name, b.State().Phase))
 	}
 	return status, lines

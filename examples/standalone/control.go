@@ -98,7 +98,7 @@ func (v view) PhaseKind() string {
 
 func (d *demo) view(p *proxy) view {
 	f, since, _ := d.origin.state()
-	v := view{Site: d.target, Fault: f, Since: since, Faults: faults, Breaker: p.stack.breakers[0].State()}
+	v := view{Site: d.target, Fault: f, Since: since, Faults: faults, Breaker: p.stack.breakers.list()[0].State()}
 	if v.Breaker.Phase == breaker.Open {
 		v.NextIn = max(0, time.Until(v.Breaker.Next)).Round(100 * time.Millisecond)
 	}

@@ -56,7 +56,6 @@ func demoTuning() tuning {
 			SlowCall:  2 * time.Second,
 			Trials:    1,
 		},
-		connect:      time.Second,
 		retryStale:   -1, // every visit asks, so that healing shows at once
 		brand:        "Holdfast demonstration",
 		message:      "The origin of this demonstration is broken, and this page was not stored. The stored pages still answer.",

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/holdfast-go/holdfast/backend"
 )
 
 // config is what the command line amounts to.
@@ -30,7 +32,15 @@ type config struct {
 	burst                  int     // 0 is what the rate suggests
 	firstByte              time.Duration
 	betweenBytes           time.Duration
+	connect                time.Duration
+	retries                int           // -1: what suits the number of endpoints
+	restartWait            time.Duration // 0 is off
+	balance                backend.Balance
+	maxInFlight            int // 0 is no limit
+	queue                  int // -1: as many as maxInFlight
+	queueWait              time.Duration
 	health                 string // "" is no check
+	healthInterval         time.Duration
 	lameDuck               time.Duration
 	drainTimeout           time.Duration
 	demo                   bool
@@ -50,86 +60,34 @@ const (
 // without a wait for load balancers that aren't there.
 func defaults(demo bool) config {
 	c := config{
-		listen:       defaultListen,
-		admin:        defaultAdmin,
-		control:      defaultControl,
-		cacheMemory:  64 << 20,
-		staleIfError: 24 * time.Hour,
-		staleIfSlow:  500 * time.Millisecond,
-		firstByte:    15 * time.Second,
-		betweenBytes: 15 * time.Second,
-		lameDuck:     2 * time.Second,
-		drainTimeout: 30 * time.Second,
+		listen:         defaultListen,
+		admin:          defaultAdmin,
+		control:        defaultControl,
+		cacheMemory:    64 << 20,
+		staleIfError:   24 * time.Hour,
+		staleIfSlow:    500 * time.Millisecond,
+		firstByte:      15 * time.Second,
+		betweenBytes:   15 * time.Second,
+		connect:        3 * time.Second,
+		retries:        -1,
+		restartWait:    2 * time.Second,
+		queue:          -1,
+		queueWait:      time.Second,
+		healthInterval: 500 * time.Millisecond,
+		lameDuck:       2 * time.Second,
+		drainTimeout:   30 * time.Second,
 	}
 	if demo {
 		c.firstByte = time.Second
 		c.betweenBytes = 3 * time.Second
+		c.connect = time.Second
+		c.restartWait = 0 // what is broken is to show at once
 		c.staleIfSlow = 300 * time.Millisecond
 		c.lameDuck = 0
 		c.drainTimeout = 8 * time.Second // net/http waits 5 s for connections that a browser opened ahead of need
 		c.demo = true
 	}
 	return c
-}
-
-// flagDoc is one flag of the usage text.
-type flagDoc struct {
-	name, value string
-	text        string // lines
-}
-
-// flagDocs lists the flags in the order of the usage text. A test keeps it and
-// register equal.
-var flagDocs = []flagDoc{
-	{"backend", "URL", "where the site is: http://, https:// or h2c://HOST[:PORT][/PREFIX].\nRepeat it for several endpoints of the same site."},
-	{"listen", "ADDR", "where visitors are answered (default 127.0.0.1:8080)"},
-	{"admin", "ADDR", "/healthz, /readyz, /metrics, /purge and /explain; keep it private\n(default 127.0.0.1:8081)"},
-	{"cache-memory", "SIZE", "memory for stored responses, such as 512MB or 2GiB (default 64MiB)"},
-	{"max-object", "SIZE", "the largest page that is stored (default 8MiB, or an eighth of\n-cache-memory, which is the most that it may be)"},
-	{"stale-while-revalidate", "D", "how long a stored page may answer at once while a refresh runs behind\nit, where the origin does not say so itself (default 0)"},
-	{"stale-if-error", "D", "how long a stored page may stand in for a failing origin that does not\nsay so itself; 0 is not at all (default 24h)"},
-	{"stale-if-slow", "D", "how long a visitor waits for a refresh before the stored page answers\nand the refresh goes on; 0 is until it ends (default 500ms)"},
-	{"key-ignore-query", "LIST", "parameters that do not change the page, such as utm_*,fbclid: requests\nthat differ in nothing else share it"},
-	{"compress", "", "store text as gzip and zstd as well, for clients that take it"},
-	{"snapshot", "PATH", "write the stored pages to this file when draining, and begin with them\nat the next start"},
-	{"store-set-cookie", "", "store responses that set a cookie, if they say that they may be stored"},
-	{"rate", "N/s", "requests per client address: 10/s, 600/m (default: no limit)"},
-	{"burst", "N", "how many of them may come at once (default: as many as in a second)"},
-	{"first-byte", "D", "how long the origin may take to begin its answer (default 15s)"},
-	{"between-bytes", "D", "how long it may pause in the middle of one (default 15s)"},
-	{"health", "PATH", "ask every endpoint for this path; leave out those that do not answer"},
-	{"lame-duck", "D", "after SIGTERM: go on answering while load balancers learn from /readyz\nto send nothing more (default 2s)"},
-	{"drain-timeout", "D", "after SIGTERM: the end of all patience, lame duck included\n(default 30s)"},
-	{"demo", "", "the demonstration, for when its addresses need flags"},
-	{"control", "ADDR", "the demonstration's control page (default 127.0.0.1:8082)"},
-	{"version", "", "print the version"},
-}
-
-// usage is the text of -h.
-func usage() string {
-	var b strings.Builder
-	b.WriteString(`Holdfast keeps a site answering while its origin is slow, broken or gone.
-
-  standalone                                     a demonstration with an origin of its own
-  standalone -backend http://127.0.0.1:3000      the real thing, in front of yours
-
-Flags
-`)
-	for _, d := range flagDocs {
-		head := "-" + d.name + " " + d.value
-		for i, line := range strings.Split(d.text, "\n") {
-			if i > 0 {
-				head = ""
-			}
-			fmt.Fprintf(&b, "  %-25s  %s\n", strings.TrimSpace(head), line)
-		}
-	}
-	b.WriteString(`
-Durations (D) are written 500ms, 15s, 2m, 24h. Sizes are written 64MB or 64MiB.
-SIGTERM or Ctrl-C drains: every request in flight is answered, nothing new is taken.
-A second one ends at once.
-`)
-	return b.String()
 }
 
 // parseFlags turns the command line into a config. The error is one line that
@@ -185,7 +143,15 @@ func newLine(demo bool) *line {
 	add(l, "burst", &l.burst, parseCount)
 	add(l, "first-byte", &l.firstByte, parsePositive)
 	add(l, "between-bytes", &l.betweenBytes, parsePositive)
+	add(l, "connect", &l.connect, parsePositive)
+	add(l, "retries", &l.retries, parseRetries)
+	add(l, "restart-wait", &l.restartWait, parseWindow)
+	add(l, "balance", &l.balance, parseBalance)
+	add(l, "max-in-flight", &l.maxInFlight, parseCount)
+	add(l, "queue", &l.queue, parseQueue)
+	add(l, "queue-wait", &l.queueWait, parsePositive)
 	add(l, "health", &l.health, parsePath)
+	add(l, "health-interval", &l.healthInterval, parseInterval)
 	add(l, "lame-duck", &l.lameDuck, parseWindow)
 	add(l, "drain-timeout", &l.drainTimeout, parsePositive)
 	l.flags.BoolFunc("store-set-cookie", "", set(l, "store-set-cookie", &l.storeSetCookie, parseSwitch))
@@ -242,25 +208,6 @@ func (l *line) wrong(name, value string, err error) error {
 	return l.problem
 }
 
-func parseCacheMemory(s string) (int64, error) {
-	n, err := parseSize(s)
-	if err == nil && n < minCacheMemory {
-		return 0, errors.New("must be at least 1MiB")
-	}
-	if err == nil && n > maxCacheMemory {
-		return 0, errors.New("must be at most 1TiB")
-	}
-	return n, err
-}
-
-func parseMaxObject(s string) (int64, error) {
-	n, err := parseSize(s)
-	if err == nil && n < 1 {
-		return 0, errors.New("must be at least 1B")
-	}
-	return n, err
-}
-
 // demoDefaults puts the demonstration's own defaults where nothing was given.
 func (l *line) demoDefaults() {
 	d := defaults(true)
@@ -268,6 +215,8 @@ func (l *line) demoDefaults() {
 		"first-byte":    func(c *config) *time.Duration { return &c.firstByte },
 		"between-bytes": func(c *config) *time.Duration { return &c.betweenBytes },
 		"stale-if-slow": func(c *config) *time.Duration { return &c.staleIfSlow },
+		"connect":       func(c *config) *time.Duration { return &c.connect },
+		"restart-wait":  func(c *config) *time.Duration { return &c.restartWait },
 		"lame-duck":     func(c *config) *time.Duration { return &c.lameDuck },
 		"drain-timeout": func(c *config) *time.Duration { return &c.drainTimeout },
 	} {
@@ -289,6 +238,10 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-backend is missing: must be the URL of the site, such as -backend http://127.0.0.1:3000; without any flag this is a demonstration")
 	case c.demo && c.health != "":
 		return errors.New("-health needs -backend: the demonstration's origin has no such check")
+	case given["health-interval"] && c.health == "":
+		return errors.New("-health-interval needs -health: must be given together, such as -health /healthz -health-interval 1s")
+	case (given["queue"] || given["queue-wait"]) && c.maxInFlight == 0:
+		return errors.New("-queue and -queue-wait need -max-in-flight: must be given together, such as -max-in-flight 100 -queue 200")
 	case c.burst > 0 && c.rate == 0:
 		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
 	case c.maxObject > c.cacheMemory/8:
@@ -311,7 +264,7 @@ func (c *config) checkAddrs() error {
 			return fmt.Errorf("-control %s: must be another address than -%s %s", c.control, o.flag, o.addr)
 		}
 		for _, u := range c.backends {
-			if target := hostPort(u); overlap(target, o.addr) && local(target, o.addr) {
+			if target := hostPort(u); u.Scheme != "unix" && overlap(target, o.addr) && local(target, o.addr) {
 				return fmt.Errorf("-backend %s: must be the site, not this proxy's own -%s %s", u, o.flag, o.addr)
 			}
 		}

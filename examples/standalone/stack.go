@@ -24,12 +24,7 @@ type stack struct {
 	metrics  http.Handler
 	cache    *cache.Cache
 	backend  *backend.Backend
-	breakers []namedBreaker
-}
-
-type namedBreaker struct {
-	name string
-	*breaker.Breaker
+	breakers *breakers
 }
 
 // tuning is what differs between the proxy and the demonstration beside the
@@ -37,8 +32,6 @@ type namedBreaker struct {
 type tuning struct {
 	breaker      breaker.Config
 	health       backend.Health // but its path
-	retries      int
-	connect      time.Duration
 	retryStale   time.Duration
 	brand        string
 	message      string
@@ -52,27 +45,22 @@ type tuning struct {
 // may not keep it away for longer than that: the breaker tries again after a
 // second, and one good check is enough, of which there are two a second. A trial
 // has the time that the site is given for an answer: a slow site would otherwise
-// be cut off for good. But others are tried beside one that hangs. A lone endpoint gets one retry, which is for a connection
-// that was just being closed; more would only add to its trouble.
+// be cut off for good. But others are tried beside one that hangs.
 func siteTuning(cfg config) tuning {
-	t := tuning{
+	return tuning{
 		breaker: breaker.Config{
 			OpenFor:      time.Second,
 			TrialTimeout: cfg.firstByte + 5*time.Second,
 			TrialRelease: time.Second,
 		},
 		health: backend.Health{
-			Interval: 500 * time.Millisecond,
+			Interval: cfg.healthInterval,
 			Timeout:  time.Second,
 			Rise:     1,
 			Fall:     3,
 		},
 		retryStale: time.Second,
 	}
-	if len(cfg.backends) == 1 {
-		t.retries = 1
-	}
-	return t
 }
 
 // newStack puts the parts in line, outside in:
@@ -82,8 +70,8 @@ func siteTuning(cfg config) tuning {
 //	loopGuard  what comes back must not wait for itself in the cache
 //	ratelimit  with -rate: a flood costs less than a hit
 //	cache      a hit costs no breaker slot and no connection
-//	breaker    around the one endpoint, or inside the backend around each
-//	backend    timeouts, retries, balance, health
+//	backend    queue, balance, retries, timeouts, health
+//	breaker    inside the backend, one per endpoint
 //
 // An error joins everything that any part has to say about its configuration.
 func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.Endpoint, log *slog.Logger) (*stack, error) {
@@ -103,7 +91,9 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if cfg.rate > 0 {
 		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, Observe: obs.RateLimit})
 	}
-	breakerErr := s.addBreakers(t.breaker, endpoints, obs)
+	t.breaker.Observe = obs.Breaker
+	var breakerErr error
+	s.breakers, breakerErr = newBreakers(t.breaker)
 	// Nothing that has goroutines is made before everything else is known to be right.
 	if err := errors.Join(pageErr, limitErr, breakerErr); err != nil {
 		return nil, err
@@ -114,16 +104,12 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if s.cache, err = cache.New(cacheConfig(cfg, t, obs)); err != nil {
 		return nil, errors.Join(err, s.backend.Shutdown(ctx))
 	}
-	if err = obs.CacheStore("site", s.cache.Stats); err != nil {
+	if err = errors.Join(obs.CacheStore("site", s.cache.Stats), obs.BackendStatus(s.backend.Status)); err != nil {
 		return nil, errors.Join(err, s.cache.Shutdown(ctx), s.backend.Shutdown(ctx))
 	}
 
 	loop := newLoopGuard()
-	h := loop.Mark(s.backend)
-	if len(s.breakers) == 1 {
-		h = s.breakers[0].Handler(h)
-	}
-	h = s.cache.Handler(h)
+	h := s.cache.Handler(loop.Mark(s.backend))
 	if limit != nil {
 		h = limit.Handler(h)
 	}
@@ -131,43 +117,47 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	return s, nil
 }
 
-// addBreakers makes one breaker per endpoint.
-func (s *stack) addBreakers(c breaker.Config, endpoints []backend.Endpoint, obs *observe.Observer) error {
-	var errs []error
-	for _, e := range endpoints {
-		c.Name, c.Observe = e.Name, obs.Breaker
-		b, err := breaker.New(c)
-		errs = append(errs, err)
-		s.breakers = append(s.breakers, namedBreaker{name: e.Name, Breaker: b})
-	}
-	return errors.Join(errs...)
-}
-
 func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint, obs *observe.Observer) backend.Config {
 	c := backend.Config{
 		Name:         "site",
 		Endpoints:    endpoints,
-		Connect:      t.connect,
+		Connect:      cfg.connect,
 		FirstByte:    cfg.firstByte,
 		BetweenBytes: cfg.betweenBytes,
-		UntilHeaders: untilHeaders(cfg.firstByte),
+		UntilHeaders: untilHeaders(cfg),
 		PreserveHost: preserveHost(endpoints),
-		Retries:      t.retries,
+		Retries:      retries(cfg, endpoints),
+		RestartWait:  cfg.restartWait,
+		Balance:      cfg.balance,
+		MaxInFlight:  cfg.maxInFlight,
+		QueueWait:    cfg.queueWait,
 		Health:       t.health,
+		NewGate:      s.breakers.gate,
 		Observe:      obs.Backend,
 	}
-	c.Health.Path = cfg.health
-	if len(s.breakers) > 1 {
-		c.NewGate = func(endpoint string) backend.Gate {
-			for _, b := range s.breakers {
-				if b.name == endpoint {
-					return b
-				}
-			}
-			return nil
-		}
+	if cfg.balance == backend.ConsistentHash {
+		c.HashKey = func(r *http.Request) string { return r.Host + r.URL.RequestURI() }
 	}
+	if c.Queue = cfg.queue; cfg.queue <= 0 {
+		c.Queue = -1 - cfg.queue // there 0 is what suits the limit, and -1 none
+	}
+	c.Health.Path = cfg.health
 	return c
+}
+
+// retries is how many more attempts may follow the first. A lone endpoint gets
+// one, which is for a connection that was just being closed; more would only add
+// to its trouble.
+func retries(cfg config, endpoints []backend.Endpoint) int {
+	switch {
+	case cfg.retries > 0:
+		return cfg.retries
+	case cfg.retries == 0:
+		return -1
+	case len(endpoints) == 1:
+		return 1
+	}
+	return 2
 }
 
 // preserveHost tells whether the site is told the name that visitors asked for.
@@ -176,15 +166,15 @@ func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint
 // learns the visitors' name from X-Forwarded-Host in either case.
 func preserveHost(endpoints []backend.Endpoint) bool {
 	return !slices.ContainsFunc(endpoints, func(e backend.Endpoint) bool {
-		return strings.HasPrefix(e.URL, "https:")
+		return strings.HasPrefix(e.URL, "https:") || strings.HasPrefix(e.URL, "h2:")
 	})
 }
 
 // untilHeaders is the budget of a request until its headers are there, in all
-// attempts: enough for a first one that runs into -first-byte and a second that
-// does not.
-func untilHeaders(firstByte time.Duration) time.Duration {
-	return max(time.Minute, 2*firstByte+10*time.Second)
+// attempts: enough to wait for the first one, which runs into -first-byte, and for
+// a second that does not.
+func untilHeaders(cfg config) time.Duration {
+	return max(time.Minute, 2*cfg.firstByte+cfg.queueWait+cfg.restartWait+10*time.Second)
 }
 
 // followerWait is after what time a page that hangs at the origin is asked for
@@ -199,7 +189,7 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 		StaleIfError:         cfg.staleIfError,
 		StaleIfSlow:          cfg.staleIfSlow,
 		RetryStale:           t.retryStale,
-		FillTimeout:          untilHeaders(cfg.firstByte),
+		FillTimeout:          untilHeaders(cfg),
 		StoreSetCookie:       cfg.storeSetCookie,
 		Key:                  cache.Key{QueryIgnore: cfg.keyIgnoreQuery},
 		Compress:             cfg.compress,
@@ -217,14 +207,20 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 // endpointsOf names the endpoints by their address, or by the whole URL where
 // two share one.
 func endpointsOf(urls []*url.URL) []backend.Endpoint {
+	address := func(u *url.URL) string {
+		if u.Scheme == "unix" {
+			return u.Path
+		}
+		return u.Host
+	}
 	count := make(map[string]int)
 	for _, u := range urls {
-		count[u.Host]++
+		count[address(u)]++
 	}
 	endpoints := make([]backend.Endpoint, 0, len(urls))
 	for _, u := range urls {
-		e := backend.Endpoint{URL: u.String(), Name: u.Host}
-		if count[u.Host] > 1 {
+		e := backend.Endpoint{URL: u.String(), Name: address(u)}
+		if count[e.Name] > 1 {
 			e.Name = u.String()
 		}
 		endpoints = append(endpoints, e)

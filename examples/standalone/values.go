@@ -9,9 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/holdfast-go/holdfast/backend"
 )
 
 // The parsers of what stands behind a flag. Each is a pure function, and its
@@ -87,7 +90,10 @@ func canonicalHost(host string) string {
 
 // parseBackend checks the URL of one endpoint.
 func parseBackend(s string) (*url.URL, error) {
-	const want = "must be a URL such as http://127.0.0.1:3000 (schemes: http, https, h2c)"
+	const want = "must be a URL such as http://127.0.0.1:3000 (schemes: http, https, h2c, h2, and unix:///PATH of a socket)"
+	if strings.HasPrefix(s, "unix:") {
+		return parseSocket(s)
+	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		if addr, err := parseAddr(s); err == nil && addr[0] != ':' {
@@ -97,7 +103,7 @@ func parseBackend(s string) (*url.URL, error) {
 	}
 	port := u.Port()
 	switch {
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c":
+	case !slices.Contains([]string{"http", "https", "h2c", "h2"}, u.Scheme):
 		return nil, errors.New(want)
 	case u.User != nil:
 		return nil, errors.New("must not contain a user or password")
@@ -118,12 +124,23 @@ func parseBackend(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// hostPort is the address that u leads to.
+// parseSocket checks the URL of a Unix socket. The socket itself may come later.
+func parseSocket(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasSuffix(u.Path, "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, errors.New("must be the path of a socket, such as unix:///run/app.sock")
+	}
+	return u, nil
+}
+
+// hostPort is the address that u leads to; that of a socket is its path.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	switch {
+	case u.Scheme == "unix":
+		return u.Path
 	case port != "":
-	case u.Scheme == "https":
+	case u.Scheme == "https", u.Scheme == "h2":
 		port = "443"
 	default:
 		port = "80"
@@ -171,6 +188,25 @@ func parseSize(s string) (int64, error) {
 	return 0, errWant
 }
 
+func parseCacheMemory(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && n < minCacheMemory {
+		return 0, errors.New("must be at least 1MiB")
+	}
+	if err == nil && n > maxCacheMemory {
+		return 0, errors.New("must be at most 1TiB")
+	}
+	return n, err
+}
+
+func parseMaxObject(s string) (int64, error) {
+	n, err := parseSize(s)
+	if err == nil && n < 1 {
+		return 0, errors.New("must be at least 1B")
+	}
+	return n, err
+}
+
 // parseDecimal reads digits with at most one point: no sign, no exponent, no
 // hexadecimal, no "inf".
 func parseDecimal(s string) (float64, bool) {
@@ -209,6 +245,39 @@ func parseCount(s string) (int, error) {
 	return int(n), nil
 }
 
+// parseRetries reads a number of attempts from 0 to 10.
+func parseRetries(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n > 10 {
+		return 0, errors.New("must be a whole number from 0 to 10")
+	}
+	return int(n), nil
+}
+
+// parseQueue reads a number of places of which 0 is none.
+func parseQueue(s string) (int, error) {
+	if s == "0" {
+		return 0, nil
+	}
+	n, err := parseCount(s)
+	if err != nil || n > maxQueue {
+		return 0, fmt.Errorf("must be a whole number from 0 to %d", maxQueue)
+	}
+	return n, nil
+}
+
+// maxQueue bounds who waits: each is a connection and its memory.
+const maxQueue = 1_000_000
+
+// parseBalance reads the name of a rule of balancing.
+func parseBalance(s string) (backend.Balance, error) {
+	b, err := backend.ParseBalance(strings.ToLower(strings.ReplaceAll(s, "_", "-")))
+	if err != nil {
+		return 0, errors.New("must be p2c, round-robin, least-in-flight or hash")
+	}
+	return b, nil
+}
+
 // maxDuration bounds what a flag may ask for. A year is for ever; more is a typing
 // error, and would come near to what sums of durations can hold.
 const maxDuration = 366 * 24 * time.Hour
@@ -220,6 +289,15 @@ func parsePositive(s string) (time.Duration, error) {
 		return 0, errors.New("must be a duration above 0, such as 500ms, 15s or 2m")
 	}
 	return d, nil
+}
+
+// parseInterval reads the time between two checks: a shorter one would be a flood.
+func parseInterval(s string) (time.Duration, error) {
+	d, err := parsePositive(s)
+	if err == nil && d < 10*time.Millisecond {
+		return 0, errors.New("must be at least 10ms")
+	}
+	return d, err
 }
 
 // parseWindow reads a duration of which 0 is off.
