@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/holdfast-go/holdfast/errorpage"
@@ -77,6 +78,7 @@ type exchange struct {
 	start    time.Time
 	// The request line as it came: inner handlers may change the URL in place.
 	method, host, path, proto, peer string
+	client                          netip.Addr // invalid: not known
 }
 
 // Bounds of what a client can put into a line.
@@ -88,6 +90,11 @@ const (
 
 func (x *exchange) came(r *http.Request) {
 	x.method, x.host, x.proto, x.peer = clip(r.Method, maxMethod), clip(r.Host, maxHost), r.Proto, r.RemoteAddr
+	if of := x.observer.cfg.ClientIP; of != nil {
+		if addr, ok := of(r); ok {
+			x.client = addr
+		}
+	}
 	if r.URL != nil {
 		x.path = clip(r.URL.EscapedPath(), maxPath)
 	}

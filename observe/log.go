@@ -32,6 +32,9 @@ func (o *Observer) logAccess(ctx context.Context, x *exchange, s summary, st sto
 		slog.Duration("duration", s.took),
 		slog.String("request_id", x.rec.id),
 	)
+	if x.client.IsValid() {
+		attrs = append(attrs, slog.String("client", x.client.String()))
+	}
 	if st.cached {
 		attrs = append(attrs, slog.String("cache", st.outcome.String()))
 		if st.rung != failure.Unmended {

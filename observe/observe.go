@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,6 +29,10 @@ type Config struct {
 	// kept, if errorpage.ValidRequestID finds it safe; nil is never. Ids from
 	// clients that are not trusted would let them hide among others' lines.
 	TrustRequestID func(*http.Request) bool
+	// ClientIP is the client's address, for the access line, where the peer is a
+	// proxy; nil: the line has the peer alone. ok false is a client whose address
+	// is not known.
+	ClientIP func(*http.Request) (addr netip.Addr, ok bool)
 	// SkipAccess tells whether a request gets no access line, a health check,
 	// say; nil skips none. It is called when the request has ended, with the
 	// request as it came. Metrics and failure lines are not affected.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,6 +40,12 @@ type config struct {
 	maxInFlight            int // 0 is no limit
 	queue                  int // -1: as many as maxInFlight
 	queueWait              time.Duration
+	breakerRatio           float64       // 0 is the breaker's own default, here and below
+	breakerMin             int           // verdicts
+	breakerWindow          time.Duration // of the ratio
+	breakerOpen            time.Duration // until the next trial
+	breakerSlow            time.Duration // after which a call without an answer counts as failed
+	trustedProxies         []netip.Prefix
 	health                 string // "" is no check
 	healthInterval         time.Duration
 	lameDuck               time.Duration
@@ -53,6 +60,8 @@ const (
 	defaultListen  = "127.0.0.1:8080"
 	defaultAdmin   = "127.0.0.1:8081"
 	defaultControl = "127.0.0.1:8082"
+
+	defaultBreakerWindow = 10 * time.Second
 )
 
 // defaults is the configuration without flags. The demonstration differs where
@@ -150,6 +159,11 @@ func newLine(demo bool) *line {
 	add(l, "max-in-flight", &l.maxInFlight, parseCount)
 	add(l, "queue", &l.queue, parseQueue)
 	add(l, "queue-wait", &l.queueWait, parsePositive)
+	add(l, "breaker-ratio", &l.breakerRatio, parseShare)
+	add(l, "breaker-min", &l.breakerMin, parseCount)
+	add(l, "breaker-window", &l.breakerWindow, parseSpan)
+	add(l, "breaker-open", &l.breakerOpen, parsePositive)
+	add(l, "breaker-slow", &l.breakerSlow, parsePositive)
 	add(l, "health", &l.health, parsePath)
 	add(l, "health-interval", &l.healthInterval, parseInterval)
 	add(l, "lame-duck", &l.lameDuck, parseWindow)
@@ -158,6 +172,14 @@ func newLine(demo bool) *line {
 	l.flags.BoolFunc("compress", "", set(l, "compress", &l.compress, parseSwitch))
 	l.flags.BoolFunc("demo", "", set(l, "demo", &l.demo, parseSwitch))
 	l.flags.BoolFunc("version", "", set(l, "version", &l.version, parseSwitch))
+	l.flags.Func("trusted-proxy", "", func(s string) error {
+		p, err := parseProxy(s)
+		if err != nil {
+			return l.wrong("trusted-proxy", s, err)
+		}
+		l.trustedProxies = append(l.trustedProxies, p)
+		return nil
+	})
 	l.flags.Func("backend", "", func(s string) error {
 		u, err := parseBackend(s)
 		if err == nil && slices.ContainsFunc(l.backends, func(other *url.URL) bool { return sameEndpoint(other, u) }) {
@@ -242,6 +264,10 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-health-interval needs -health: must be given together, such as -health /healthz -health-interval 1s")
 	case (given["queue"] || given["queue-wait"]) && c.maxInFlight == 0:
 		return errors.New("-queue and -queue-wait need -max-in-flight: must be given together, such as -max-in-flight 100 -queue 200")
+	case c.demo && (given["breaker-window"] || given["breaker-slow"]):
+		return errors.New("-breaker-window and -breaker-slow need -backend: the demonstration has a window of its own")
+	case c.breakerSlow > 0 && 2*c.breakerSlow >= cmp.Or(c.breakerWindow, defaultBreakerWindow):
+		return fmt.Errorf("-breaker-slow %v must be shorter than half of -breaker-window %v: what is counted together must be of the same time", c.breakerSlow, cmp.Or(c.breakerWindow, defaultBreakerWindow))
 	case c.burst > 0 && c.rate == 0:
 		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
 	case c.maxObject > c.cacheMemory/8:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -136,6 +137,16 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-health=/%zz", site}, "-health", "/healthz"},
 		{[]string{"-health=/a\nb", site}, "-health", "/healthz"},
 		{[]string{"-demo", "-health=/"}, "-health", "needs -backend"},
+		{[]string{"-breaker-ratio=1.1", site}, "-breaker-ratio", "at most 1"},
+		{[]string{"-breaker-min=0", site}, "-breaker-min", "at least 1"},
+		{[]string{"-breaker-window=1ms", site}, "-breaker-window", "from 10ms to 24h"},
+		{[]string{"-breaker-open=0", site}, "-breaker-open", "above 0"},
+		{[]string{"-demo", "-breaker-slow=1s"}, "-breaker-slow", "need -backend"},
+		{[]string{"-breaker-slow=5s", site}, "-breaker-slow", "half of -breaker-window 10s"},
+		{[]string{"-breaker-slow=1s", "-breaker-window=2s", site}, "-breaker-slow", "half of -breaker-window 2s"},
+		{[]string{"-trusted-proxy=0.0.0.0/0", site}, "-trusted-proxy", "not everybody"},
+		{[]string{"-trusted-proxy=::ffff:10.0.0.0/104", site}, "-trusted-proxy", "10.0.0.0/8"},
+		{[]string{"-trusted-proxy=proxy.example", site}, "-trusted-proxy", "10.0.0.0/8"},
 		{[]string{"-health-interval=1s", site}, "-health-interval", "needs -health"},
 		{[]string{"-health=/", "-health-interval=1ms", site}, "-health-interval", "at least 10ms"},
 		{[]string{"-connect=0", site}, "-connect", "above 0"},
@@ -178,6 +189,8 @@ func TestFlags(t *testing.T) {
 		"-stale-if-slow", "0", "-key-ignore-query", "utm_*, gclid", "-compress", "-snapshot", "pages",
 		"-connect", "1s", "-retries", "0", "-restart-wait", "0", "-balance", "least_in_flight", "-max-in-flight", "100", "-queue", "0",
 		"-queue-wait", "50ms", "-health-interval", "1s",
+		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
+		"-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +208,8 @@ func TestFlags(t *testing.T) {
 		firstByte: 90 * time.Second, betweenBytes: time.Minute, health: "/up?deep=1", drainTimeout: time.Second,
 		maxObject: 1e6, staleWhileRevalidate: 10 * time.Second, keyIgnoreQuery: []string{"utm_*", "gclid"}, compress: true, snapshot: "pages",
 		connect: time.Second, balance: backend.LeastInFlight, maxInFlight: 100, queueWait: 50 * time.Millisecond, healthInterval: time.Second,
+		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second,
+		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("parseFlags = %s\nwant         %s", got, want)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -76,7 +78,16 @@ func siteTuning(cfg config) tuning {
 // An error joins everything that any part has to say about its configuration.
 func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.Endpoint, log *slog.Logger) (*stack, error) {
 	s := &stack{}
-	obs, err := observe.New(observe.Config{Logger: log})
+	watch := observe.Config{Logger: log}
+	var clientIP func(*http.Request) (netip.Addr, bool) // nil: the peer is the client
+	if len(cfg.trustedProxies) > 0 {
+		var err error
+		if clientIP, err = ratelimit.NewClientIP(ratelimit.ClientIPConfig{TrustedProxies: cfg.trustedProxies}); err != nil {
+			return nil, err
+		}
+		watch.ClientIP = clientIP
+	}
+	obs, err := observe.New(watch)
 	if err != nil {
 		return nil, err // without an observer there is nothing to give to the others
 	}
@@ -89,8 +100,9 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 		limitErr error
 	)
 	if cfg.rate > 0 {
-		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, Observe: obs.RateLimit})
+		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, ClientIP: clientIP, Observe: obs.RateLimit})
 	}
+	t.breaker = cfg.breaker(t.breaker)
 	t.breaker.Observe = obs.Breaker
 	var breakerErr error
 	s.breakers, breakerErr = newBreakers(t.breaker)
@@ -119,21 +131,22 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 
 func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint, obs *observe.Observer) backend.Config {
 	c := backend.Config{
-		Name:         "site",
-		Endpoints:    endpoints,
-		Connect:      cfg.connect,
-		FirstByte:    cfg.firstByte,
-		BetweenBytes: cfg.betweenBytes,
-		UntilHeaders: untilHeaders(cfg),
-		PreserveHost: preserveHost(endpoints),
-		Retries:      retries(cfg, endpoints),
-		RestartWait:  cfg.restartWait,
-		Balance:      cfg.balance,
-		MaxInFlight:  cfg.maxInFlight,
-		QueueWait:    cfg.queueWait,
-		Health:       t.health,
-		NewGate:      s.breakers.gate,
-		Observe:      obs.Backend,
+		Name:           "site",
+		Endpoints:      endpoints,
+		Connect:        cfg.connect,
+		FirstByte:      cfg.firstByte,
+		BetweenBytes:   cfg.betweenBytes,
+		UntilHeaders:   untilHeaders(cfg),
+		PreserveHost:   preserveHost(endpoints),
+		TrustForwarded: proxies(cfg.trustedProxies).sent,
+		Retries:        retries(cfg, endpoints),
+		RestartWait:    cfg.restartWait,
+		Balance:        cfg.balance,
+		MaxInFlight:    cfg.maxInFlight,
+		QueueWait:      cfg.queueWait,
+		Health:         t.health,
+		NewGate:        s.breakers.gate,
+		Observe:        obs.Backend,
 	}
 	if cfg.balance == backend.ConsistentHash {
 		c.HashKey = func(r *http.Request) string { return r.Host + r.URL.RequestURI() }
@@ -142,6 +155,16 @@ func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint
 		c.Queue = -1 - cfg.queue // there 0 is what suits the limit, and -1 none
 	}
 	c.Health.Path = cfg.health
+	return c
+}
+
+// breaker is c with what the flags say otherwise.
+func (cfg config) breaker(c breaker.Config) breaker.Config {
+	c.FailureRatio = cmp.Or(cfg.breakerRatio, c.FailureRatio)
+	c.MinVolume = cmp.Or(cfg.breakerMin, c.MinVolume)
+	c.Window = cmp.Or(cfg.breakerWindow, c.Window)
+	c.OpenFor = cmp.Or(cfg.breakerOpen, c.OpenFor)
+	c.SlowCall = cmp.Or(cfg.breakerSlow, c.SlowCall)
 	return c
 }
 
@@ -193,6 +216,7 @@ func cacheConfig(cfg config, t tuning, obs *observe.Observer) cache.Config {
 		StoreSetCookie:       cfg.storeSetCookie,
 		Key:                  cache.Key{QueryIgnore: cfg.keyIgnoreQuery},
 		Compress:             cfg.compress,
+		Scheme:               proxies(cfg.trustedProxies).scheme,
 		Observe:              obs.Cache,
 	}
 	if cfg.staleIfError == 0 {

@@ -291,6 +291,43 @@ func parsePositive(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// parseShare reads a share above 0 and at most 1.
+func parseShare(s string) (float64, error) {
+	n, ok := parseDecimal(s)
+	if !ok || n <= 0 || n > 1 {
+		return 0, errors.New("must be a share above 0 and at most 1, such as 0.5")
+	}
+	return n, nil
+}
+
+// parseSpan reads the time of a rolling window.
+func parseSpan(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 10*time.Millisecond || d > 24*time.Hour {
+		return 0, errors.New("must be a duration from 10ms to 24h, such as 10s")
+	}
+	return d, nil
+}
+
+// parseProxy reads the network of a proxy, or its address.
+func parseProxy(s string) (netip.Prefix, error) {
+	const want = "must be the network or the address of the proxies in front of this one, such as 10.0.0.0/8 or 192.0.2.1"
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, errors.New(want)
+	case p.Bits() == 0:
+		return netip.Prefix{}, errors.New(want + "; not everybody: any visitor could then say who they are")
+	case p.Addr().Is4In6():
+		return netip.Prefix{}, errors.New(want + "; an IPv4 network is written as one")
+	}
+	return p.Masked(), nil
+}
+
 // parseInterval reads the time between two checks: a shorter one would be a flood.
 func parseInterval(s string) (time.Duration, error) {
 	d, err := parsePositive(s)
