@@ -370,3 +370,56 @@ func TestAllAnswer503(t *testing.T) {
 		t.Errorf("%.2f requests upstream per request, want at most 1.3", ratio)
 	}
 }
+
+// TestClientGoneIsTold has clients that leave while the backend works for them:
+// it learns of it at once.
+func TestClientGoneIsTold(t *testing.T) {
+	for _, kind := range []string{"http", "h2c", "handler"} {
+		t.Run(kind, func(t *testing.T) {
+			begun, told := make(chan struct{}), make(chan time.Time)
+			wait := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				begun <- struct{}{}
+				<-r.Context().Done()
+				told <- time.Now()
+			})
+			ep := Endpoint{Handler: wait}
+			switch kind {
+			case "http":
+				ep = Endpoint{URL: newHouse(t, wait).url()}
+			case "h2c":
+				ep = Endpoint{URL: h2cServer(t, wait)}
+			}
+			srv, client := front(t, newBackend(t, Config{Endpoints: []Endpoint{ep}, Retries: -1}))
+			var took []time.Duration
+			for i := range 30 {
+				ctx, leave := context.WithCancel(t.Context())
+				method, body := http.MethodGet, io.Reader(http.NoBody)
+				if i%2 == 1 {
+					method, body = http.MethodPost, strings.NewReader("order")
+				}
+				req, err := http.NewRequestWithContext(ctx, method, srv.URL, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				gone := make(chan struct{})
+				go func() {
+					defer close(gone)
+					if res, err := client.Do(req); err == nil {
+						res.Body.Close()
+					}
+				}()
+				<-begun
+				left := time.Now()
+				leave()
+				took = append(took, (<-told).Sub(left))
+				<-gone
+			}
+			slices.Sort(took)
+			t.Logf("told after %v in the median, %v at most", took[len(took)/2], took[len(took)-1])
+			if took[len(took)/2] > 100*time.Millisecond {
+				t.Errorf("half of the clients were gone for more than 100 ms before the backend was told: %v", took)
+			}
+		})
+	}
+}
