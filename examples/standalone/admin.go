@@ -168,13 +168,10 @@ func (p *proxy) readiness() (int, []string) {
 		if e.Reason != 0 {
 			state = strings.TrimSuffix(fmt.Sprintf("%s, %s: %s", state, e.Reason, e.Detail), ": ")
 		}
-		if e.WrongCheck {
-			state += "; its check is wrong"
-		}
 		lines = append(lines, fmt.Sprintf("endpoint %s: %s, %d in flight", e.Name, state, e.InFlight))
 	}
 	if !p.stack.backend.Available() {
-		lines = append(lines, "no endpoint may be used: stored pages answer where there are any")
+		lines = append(lines, "no endpoint is up: they are asked only as long as they answer, and stored pages answer where there are any")
 	}
 	for _, b := range p.stack.breakers.list() {
 		lines = append(lines, fmt.Sprintf("breaker %s: %s", b.name, b.State().Phase))

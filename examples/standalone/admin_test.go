@@ -52,7 +52,7 @@ func TestAdmin(t *testing.T) {
 		if r.StatusCode != http.StatusOK {
 			t.Fatalf("/readyz = %s %q, but what is stored can still be served", r.Status, r.body)
 		}
-		return strings.Contains(r.body, "down, endpoint_down: ") && strings.Contains(r.body, "no endpoint may be used")
+		return strings.Contains(r.body, "down, endpoint_down: ") && strings.Contains(r.body, "no endpoint is up")
 	})
 	if r := get(t, c, p.site+"/stored"); r.StatusCode != http.StatusOK || !strings.Contains(r.Header.Get("Cache-Status"), "; hit") {
 		t.Errorf("/stored = %s, Cache-Status %q", r.Status, r.Header.Get("Cache-Status"))
