@@ -30,7 +30,11 @@ type (
 	breakerPhase    struct{ breaker, phase string }
 	outcomeRung     struct{ outcome, rung string }
 	limiterDecision struct{ limiter, decision string }
-	purgeKind       struct {
+	limiterLimit    struct {
+		limiter, limit string
+		dryRun         bool
+	}
+	purgeKind struct {
 		of   string
 		soft bool
 	}
@@ -81,6 +85,10 @@ type metrics struct {
 	decisions    *children[limiterDecision, prometheus.Counter]
 	overflow     *children[string, prometheus.Counter]
 	unidentified *children[string, prometheus.Counter]
+	limitedBy    *children[limiterLimit, prometheus.Counter]
+	delayed      *children[string, prometheus.Counter]
+	delay        *children[string, prometheus.Counter]
+	forwarded    *children[string, prometheus.Counter]
 	pages        *children[pageKind, prometheus.Counter]
 	panics       prometheus.Counter
 }
@@ -144,10 +152,17 @@ func newMetrics() *metrics {
 	m.stores, m.backends = newStores(), newBackends()
 	m.collectors = append(m.collectors, m.objectSize, m.stores, m.backends)
 
-	m.decisions = counters(m, "ratelimit_decisions_total", "Decisions: allowed, limited.",
+	m.decisions = counters(m, "ratelimit_decisions_total", "Decisions: allowed, limited, would_limit (a dry run), left (the client, while it waited).",
 		[]string{"limiter", "decision"}, limiterDecision{other, other}, func(k limiterDecision) []string { return []string{k.limiter, k.decision} })
 	m.overflow = counters(m, "ratelimit_overflow_total", "Decisions by the shared bucket, since the table was full.", []string{"limiter"}, other, one)
 	m.unidentified = counters(m, "ratelimit_unidentified_total", "Requests whose client could not be told.", []string{"limiter"}, other, one)
+	m.limitedBy = counters(m, "ratelimit_limited_total", "Refusals by the limit that refused; with dry_run they were not acted on.",
+		[]string{"limiter", "limit", "dry_run"}, limiterLimit{limiter: other, limit: other},
+		func(k limiterLimit) []string { return []string{k.limiter, k.limit, strconv.FormatBool(k.dryRun)} })
+	m.delayed = counters(m, "ratelimit_delayed_total", "Requests that were held back, whatever became of them.", []string{"limiter"}, other, one)
+	m.delay = counters(m, "ratelimit_delay_seconds_total", "Time for which requests were held back.", []string{"limiter"}, other, one)
+	m.forwarded = counters(m, "ratelimit_forwarded_total", "Requests with forwarding fields whose peer was taken for the client, since no proxy is trusted.",
+		[]string{"limiter"}, other, one)
 
 	m.pages = counters(m, "errorpage_served_total", "Error pages by status and format.",
 		[]string{"code", "format"}, pageKind{999, other}, func(k pageKind) []string { return []string{strconv.Itoa(k.status), k.format} })
@@ -354,7 +369,21 @@ func (m *metrics) cache(ev cache.Event) {
 }
 
 func (m *metrics) rateLimit(ev ratelimit.Event) {
-	m.decisions.of(limiterDecision{ev.Name, ev.Kind.String()}).Inc()
+	decision := ev.Kind.String()
+	if ev.DryRun {
+		decision = "would_limit"
+	}
+	m.decisions.of(limiterDecision{ev.Name, decision}).Inc()
+	if ev.Kind == ratelimit.Limited {
+		m.limitedBy.of(limiterLimit{ev.Name, ev.Limit, ev.DryRun}).Inc()
+	}
+	if ev.Waited > 0 {
+		m.delayed.of(ev.Name).Inc()
+		m.delay.of(ev.Name).Add(ev.Waited.Seconds())
+	}
+	if ev.Forwarded {
+		m.forwarded.of(ev.Name).Inc()
+	}
 	if ev.Overflow {
 		m.overflow.of(ev.Name).Inc()
 	}

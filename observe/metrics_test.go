@@ -119,6 +119,8 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Cache(ctx, cache.Event{Kind: cache.FillDone, Failure: failure.New(failure.Truncated, nil)})
 	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Allowed, Name: "client"})
 	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Limited, Name: "client", Overflow: true, Unidentified: true})
+	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Limited, Name: "login", Limit: "hourly", DryRun: true, Forwarded: true})
+	o.RateLimit(ctx, ratelimit.Event{Kind: ratelimit.Left, Name: "login", Waited: 250 * time.Millisecond})
 	o.ErrorPage(ctx, errorpage.Event{Kind: errorpage.Served, Status: 502, Format: "html"})
 	o.ErrorPage(ctx, errorpage.Event{Kind: errorpage.Recovered, Failure: failure.New(failure.Panic, nil)})
 
@@ -159,6 +161,13 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_ratelimit_decisions_total{decision="allowed",limiter="client"} 1`,
 		`holdfast_ratelimit_decisions_total{decision="limited",limiter="client"} 1`,
 		`holdfast_ratelimit_overflow_total{limiter="client"} 1`,
+		`holdfast_ratelimit_decisions_total{decision="would_limit",limiter="login"} 1`,
+		`holdfast_ratelimit_decisions_total{decision="left",limiter="login"} 1`,
+		`holdfast_ratelimit_limited_total{dry_run="true",limit="hourly",limiter="login"} 1`,
+		`holdfast_ratelimit_limited_total{dry_run="false",limit="",limiter="client"} 1`,
+		`holdfast_ratelimit_delayed_total{limiter="login"} 1`,
+		`holdfast_ratelimit_delay_seconds_total{limiter="login"} 0.25`,
+		`holdfast_ratelimit_forwarded_total{limiter="login"} 1`,
 		`holdfast_ratelimit_unidentified_total{limiter="client"} 1`,
 		`holdfast_errorpage_served_total{code="502",format="html"} 1`,
 		`holdfast_errorpage_panics_total 1`,

@@ -24,24 +24,6 @@ func (c *clock) nowLocked() time.Time {
 	return c.last
 }
 
-// decision is the answer to a request for permits. retryAfter is not 0 where the
-// request is refused and can be granted later.
-type decision struct {
-	ok         bool
-	retryAfter time.Duration
-	overflow   bool
-}
-
-// takeLocked asks lim for n permits, 1 to burst. The lock that guards lim is
-// held, and now comes from its clock. Nothing is reserved: a refusal takes
-// nothing from lim.
-func takeLocked(lim *rate.Limiter, now time.Time, n int) decision {
-	if lim.AllowN(now, n) {
-		return decision{ok: true}
-	}
-	return decision{retryAfter: max(until(lim, now, n), 1)}
-}
-
 // until is the time from now until lim will hold n permits; 0 if it does.
 func until(lim *rate.Limiter, now time.Time, n int) time.Duration {
 	return wait(float64(n)-lim.TokensAt(now), float64(lim.Limit()))
@@ -68,10 +50,4 @@ type shared struct {
 	mu    sync.Mutex // guards what follows
 	clock clock
 	lim   *rate.Limiter
-}
-
-func (s *shared) take(n int) decision {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return takeLocked(s.lim, s.clock.nowLocked(), n)
 }

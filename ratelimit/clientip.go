@@ -114,6 +114,16 @@ func (p proxies) contain(addr netip.Addr) bool {
 // normalizePrefix makes p comparable with clean addresses, or says what it must
 // be.
 func normalizePrefix(p netip.Prefix) (network netip.Prefix, must string) {
+	network, must = normalizeNetwork(p)
+	if must == "" && network.Bits() == 0 {
+		return p, "a network of proxies, not of every address"
+	}
+	return network, must
+}
+
+// normalizeNetwork is normalizePrefix where a network of all addresses makes
+// sense.
+func normalizeNetwork(p netip.Prefix) (network netip.Prefix, must string) {
 	if !p.IsValid() {
 		return p, "a network"
 	}
@@ -122,9 +132,6 @@ func normalizePrefix(p netip.Prefix) (network netip.Prefix, must string) {
 			return p, "an IPv4 or an IPv6 network, not both"
 		}
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	if p.Bits() == 0 {
-		return p, "a network of proxies, not of every address"
 	}
 	return p.Masked(), ""
 }

@@ -201,7 +201,7 @@ func TestAddrKey(t *testing.T) {
 		"::ffff:192.0.2.1%eth0": "192.0.2.1",
 	}
 	for addr, want := range tests {
-		if got := string(appendAddrKey(nil, netip.MustParseAddr(addr))); got != want {
+		if got := string(appendAddrKey(nil, netip.MustParseAddr(addr), 32, 64)); got != want {
 			t.Errorf("appendAddrKey(%s) = %q, want %q", addr, got, want)
 		}
 	}

@@ -2,9 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
 	"time"
@@ -12,10 +9,11 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-// Config configures a [Limiter]. Rate must be set; all else may be zero.
+// Config configures a [Limiter]. Rate must be set, or Limits; all else may be
+// zero.
 type Config struct {
-	// Name identifies the policy in the RateLimit fields and in events:
-	// printable ASCII. "" is "client".
+	// Name identifies the policy in events, and in the RateLimit fields the one
+	// limit of Rate, Burst and Key: printable ASCII. "" is "client".
 	Name string
 
 	// Rate is how many permits a bucket gains per second: above 0, at most 1e9.
@@ -25,22 +23,61 @@ type Config struct {
 	// is an error; at most 1e9.
 	Burst int
 
-	// Key tells clients apart. ok false is a client that can't be told apart
-	// from others; all those share one bucket. nil is the address that ClientIP
-	// tells: as text, an IPv4 address ("192.0.2.1") or an IPv6 network of 64
-	// bits ("2001:db8::/64").
-	//
-	// A key may be of any length; one of more than 64 bytes is kept as its
-	// digest.
+	// Key tells clients apart: see [Limit].
 	Key func(*http.Request) (key string, ok bool)
 
-	// ClientIP is the client's address for the default Key. nil is [PeerIP].
-	// Behind a proxy use [NewClientIP].
+	// Limits are limits that a request must pass all, 16 at most. They are
+	// checked together: a request that one of them refuses takes nothing from
+	// the others. Rate, Burst and Key are the shorthand for one, and must be
+	// zero where Limits is not empty.
+	Limits []Limit
+
+	// ClientIP is the client's address, for limits without a Key and for Allow
+	// and Deny. nil is [PeerIP]. Behind a proxy use [NewClientIP].
 	ClientIP func(*http.Request) (netip.Addr, bool)
 
-	// MaxKeys is how many clients are told apart at a time; each takes about 250
-	// bytes. 0 is 65536; negative is an error.
+	// BehindProxy says that requests come through a proxy. Whatever needs the
+	// client's address needs ClientIP, then: without, New fails.
+	BehindProxy bool
+
+	// IPv4Bits and IPv6Bits are how many leading bits of an address make a
+	// client. 0 is 32 and 64; others must be from 1 to 32 and from 1 to 128.
+	IPv4Bits, IPv6Bits int
+
+	// Allow are networks of clients that no limit is asked about, and Deny those
+	// of clients that are always refused, as a limit would refuse them but with
+	// no time to wait. Of several networks that a client is in the longest
+	// decides, and of two equal ones Deny. A client without an address is in
+	// none.
+	Allow, Deny []netip.Prefix
+
+	// MaxKeys is how many clients each limit tells apart at a time; each takes
+	// about 250 bytes per limit. 0 is 65536; negative is an error.
 	MaxKeys int
+
+	// MaxDelay is how long Handler may hold a request back until its permits
+	// come, first come, first served for every bucket. A request that would have
+	// to wait longer is refused at once. 0 refuses whoever has no permit;
+	// negative is an error; at most a minute, since a server's shutdown waits for
+	// those that wait.
+	MaxDelay time.Duration
+
+	// MaxWaiting is how many requests may be held back at a time, of all clients
+	// together. 0 is 1024; negative is an error.
+	MaxWaiting int
+
+	// Jitter is the share by which Handler prolongs Retry-After at most, at
+	// random, so that clients that were refused together don't come back
+	// together. 0 is none; at most 1, negative is an error.
+	Jitter float64
+
+	// Headers puts the RateLimit and RateLimit-Policy fields also on answers to
+	// requests that pass. Such fields of next's answer are kept beside them.
+	Headers bool
+
+	// DryRun decides and reports, and lets everything pass as it is. Nobody
+	// waits; who would have to wait is reported as refused.
+	DryRun bool
 
 	// ErrorHandler answers the requests that Handler refuses. nil is
 	// [failure.WriteError].
@@ -51,85 +88,47 @@ type Config struct {
 	Observe func(context.Context, Event)
 }
 
-// EventKind tells what an [Event] is about.
-type EventKind uint8
-
-// The kinds of events.
-const (
-	Allowed EventKind = iota + 1
-	Limited
-)
-
-// String returns the kind's name in logs and metrics.
-func (k EventKind) String() string {
-	switch k {
-	case Allowed:
-		return "allowed"
-	case Limited:
-		return "limited"
-	}
-	return "event(?)"
-}
-
-// Event is one decision.
-type Event struct {
-	Kind EventKind
-	// Name is the policy's.
+// Limit is one of several limits of a [Limiter]. Rate must be set. Its funcs run
+// on the request's goroutine, under no lock, and must have no effect on others:
+// [Limiter.Explain] calls them, too.
+type Limit struct {
+	// Name identifies the limit in the RateLimit fields and in events: printable
+	// ASCII, different from the others'. "" is Config.Name.
 	Name string
-	// RetryAfter is when a refused request may be made; 0 if it was allowed, or
-	// if it never may (more permits than Burst).
-	RetryAfter time.Duration
-	// Overflow tells that the table was full and the shared bucket decided.
-	Overflow bool
-	// Unidentified tells that the client could not be told apart from others.
-	// Many of these mean that ClientIP or the trusted proxies are wrong.
-	Unidentified bool
-}
 
-const (
-	defaultName    = "client"
-	defaultMaxKeys = 1 << 16
+	// Rate and Burst are as in [Config].
+	Rate  float64
+	Burst int
 
-	// maxRate is what a clock of nanoseconds can tell apart. It keeps every
-	// Rate away from the value that x/time/rate takes for "unlimited".
-	maxRate    = 1e9
-	maxBurst   = 1_000_000_000
-	maxMaxKeys = 1 << 26
-)
+	// Key tells clients apart. ok false is a client that can't be told apart
+	// from others; all those share one bucket. nil is the address that
+	// Config.ClientIP tells: as text, an IPv4 address ("192.0.2.1") or an IPv6
+	// network of 64 bits ("2001:db8::/64"). Others are [KeyByHeader],
+	// [KeyByCookie], [KeyByPath], [KeyByClient], and of several [KeyByAll] and
+	// [KeyByFirst].
+	//
+	// A key may be of any length; one of more than 64 bytes is kept as its
+	// digest.
+	Key func(*http.Request) (key string, ok bool)
 
-// normalize fills in the defaults and validates everything.
-func (c Config) normalize() (Config, error) {
-	var errs []error
-	bad := func(field string, value any, must string) {
-		errs = append(errs, fmt.Errorf("ratelimit: Config.%s is %v: must be %s", field, value, must))
-	}
-	if c.Name == "" {
-		c.Name = defaultName
-	}
-	for i := range len(c.Name) {
-		if c.Name[i] < 0x20 || c.Name[i] > 0x7e {
-			bad("Name", fmt.Sprintf("%q", c.Name), "printable ASCII")
-			break
-		}
-	}
-	rateOK := c.Rate > 0 && c.Rate <= maxRate // NaN and the infinities are neither
-	if !rateOK {
-		bad("Rate", c.Rate, fmt.Sprintf("above 0 and at most %v permits per second", maxRate))
-	}
-	switch {
-	case c.Burst < 0 || c.Burst > maxBurst:
-		bad("Burst", c.Burst, fmt.Sprintf("from 1 to %d, or 0 for Rate rounded up", maxBurst))
-	case c.Burst == 0 && rateOK:
-		c.Burst = int(math.Ceil(c.Rate))
-	}
-	switch {
-	case c.MaxKeys == 0:
-		c.MaxKeys = defaultMaxKeys
-	case c.MaxKeys < 0 || c.MaxKeys > maxMaxKeys:
-		bad("MaxKeys", c.MaxKeys, fmt.Sprintf("from 1 to %d, or 0 for %d", maxMaxKeys, defaultMaxKeys))
-	}
-	if c.ClientIP == nil {
-		c.ClientIP = PeerIP
-	}
-	return c, errors.Join(errs...)
+	// Cost is how many permits a request needs, so that routes may weigh
+	// differently or not at all. nil is 1. 0 or less leaves this limit out. More
+	// than Burst counts as Burst: a request that can never be granted helps
+	// nobody.
+	Cost func(*http.Request) int
+
+	// Count makes this a limit on answers instead of requests: it counts those
+	// for which Count returns true. nil counts requests.
+	//
+	// status is the final status as it passes outward. e is the failure that was
+	// reported beneath and not mended ([failure.Report]); nil if there was none.
+	// Where next chose no status, it is 200 if it returned, that of e if it
+	// panicked (500, and 502 for [http.ErrAbortHandler]), and
+	// [failure.StatusClientGone] with cause client_gone where the client left.
+	//
+	// A request is refused when the bucket is empty. Otherwise its permits are
+	// taken, and given back as soon as the answer turns out not to count. So
+	// Burst also bounds how many requests of a client may be in flight at once,
+	// and nobody makes more guesses by making them at the same time.
+	Count func(status int, e *failure.Error) bool
 }

@@ -15,6 +15,18 @@
 // it may use every address in it. Clients that can't be told apart, because
 // their address is absent or unreadable, share one bucket.
 //
+// # Several limits
+//
+// Config.Limits are checked together: a request takes from all of them or from
+// none. The one that refuses longest is named first in the RateLimit fields, and
+// its time is the Retry-After.
+//
+// # Counting answers
+//
+// A limit with a Count counts answers of a kind (401, 404): it stops who guesses
+// passwords or looks for holes, and leaves others alone. What a request may cost
+// is taken when it comes, and given back when its answer does not count.
+//
 // # What is lost when the table is full
 //
 // A bucket that is full again is no different from a new one, so such are

@@ -1,61 +1,144 @@
 package ratelimit
 
 import (
+	"context"
 	"fmt"
-	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-// Handler puts the limit in front of next. A request without a permit never
+// Handler puts the limits in front of next. A request without a permit never
 // reaches next: the refusal is reported to the request's slot and answered by
 // ErrorHandler, with 429, cause rate_limited, Retry-After, and the RateLimit and
-// RateLimit-Policy fields. Requests that pass are not touched.
+// RateLimit-Policy fields. Who is on the deny list gets the same without a time
+// and without these fields. Requests that pass are not touched, nor are their
+// answers unless Config.Headers is set.
 func (l *Limiter) Handler(next http.Handler) http.Handler {
+	headers := l.cfg.Headers && !l.cfg.DryRun
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d, from := l.decide(r)
-		l.observe(r.Context(), d, from.unidentified)
-		if d.ok {
-			next.ServeHTTP(w, r)
+		var buf [claimsOnStack]claim
+		cs, who := l.claims(r, buf[:0])
+		d := l.admit(r.Context(), cs, &who)
+		if !d.ok && !d.left && !l.cfg.DryRun {
+			d.retryAfter = l.jitter(d.retryAfter)
+		}
+		l.observe(r.Context(), d, l.summarize(r, cs, &who))
+		if !d.ok && !l.cfg.DryRun {
+			l.refuse(w, r, d, cs, &who)
 			return
 		}
-		l.fields.set(w.Header(), d)
-		failure.Serve(w, r, l.refusal(d, from), l.cfg.ErrorHandler)
+		if len(cs) > 0 && (headers || l.counts && d.ok) {
+			l.watch(next, w, r, cs, d.ok)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
-// client is how a request was told apart: by addr if that is valid, by a key of
-// the user's making, or not at all.
-type client struct {
-	addr         netip.Addr
-	unidentified bool
+// caller is who asks.
+type caller struct {
+	addr    netip.Addr // of the client; invalid: unknown, or nobody asked
+	as      listing
+	network netip.Prefix // that the lists have it by
 }
 
-func (l *Limiter) decide(r *http.Request) (decision, client) {
-	if l.cfg.Key != nil {
-		if key, ok := l.cfg.Key(r); ok {
-			return l.take(key, 1), client{}
+// claims appends what r wants of each limit. Those that the lists decide about
+// want nothing. The user's funcs run here, before any lock.
+func (l *Limiter) claims(r *http.Request, cs []claim) ([]claim, caller) {
+	var who caller
+	if l.client {
+		clientIP := l.cfg.ClientIP
+		if clientIP == nil {
+			clientIP = PeerIP
 		}
-	} else if addr, ok := l.cfg.ClientIP(r); ok && addr.IsValid() {
-		var buf [maxKey]byte
-		return l.take(string(appendAddrKey(buf[:0], addr)), 1), client{addr: addr}
+		if addr, ok := clientIP(r); ok {
+			who.addr, _ = clean(addr)
+		}
+		if l.lists != nil && who.addr.IsValid() {
+			if who.as, who.network = l.lists.find(who.addr); who.as != unlisted {
+				return cs, who
+			}
+		}
 	}
-	return l.unidentified.take(1), client{unidentified: true}
+	for _, lim := range l.limits {
+		c := claim{limit: lim, cost: 1}
+		if lim.Cost != nil {
+			if c.cost = min(lim.Cost(r), lim.Burst); c.cost <= 0 {
+				continue
+			}
+		}
+		identified := false
+		if lim.Key == nil {
+			if identified = who.addr.IsValid(); identified {
+				c.setAddr(who.addr, l.cfg.IPv4Bits, l.cfg.IPv6Bits)
+			}
+		} else {
+			var key string
+			if key, identified = lim.Key(r); identified {
+				c.setKey(key)
+			}
+		}
+		if !identified {
+			c.from = unidentifiedBucket
+		}
+		cs = append(cs, c)
+	}
+	return cs, who
 }
 
-// appendAddrKey appends the key of a client with that address.
-func appendAddrKey(b []byte, addr netip.Addr) []byte {
-	addr = addr.Unmap()
-	if addr.Is6() {
-		if network, err := addr.Prefix(64); err == nil { // it drops a zone, too
-			return network.AppendTo(b)
-		}
+func (l *Limiter) admit(ctx context.Context, cs []claim, who *caller) decision {
+	switch {
+	case who.as == denied:
+		return decision{}
+	case len(cs) == 0:
+		return decision{ok: true}
+	case l.lines != nil:
+		return l.lines.admit(ctx, cs)
 	}
-	return addr.AppendTo(b)
+	return decide(cs)
+}
+
+// jitter prolongs the time that is told, and never shortens it.
+func (l *Limiter) jitter(d time.Duration) time.Duration {
+	if l.cfg.Jitter == 0 || d >= maxWait/2 {
+		return d
+	}
+	return d + time.Duration(rand.Float64()*l.cfg.Jitter*float64(d)) //nolint:gosec // it spreads clients and protects nothing
+}
+
+func (l *Limiter) summarize(r *http.Request, cs []claim, who *caller) (s summary) {
+	if l.cfg.Observe == nil {
+		return s
+	}
+	s.listed = who.as != unlisted
+	s.forwarded = l.misled(r)
+	s.overflow = overflowed(cs)
+	for i := range cs {
+		s.unidentified = s.unidentified || cs[i].from == unidentifiedBucket
+	}
+	return s
+}
+
+// misled tells whether the peer of r is taken for the client though r seems to
+// come from a proxy.
+func (l *Limiter) misled(r *http.Request) bool {
+	return l.client && l.cfg.ClientIP == nil && (r.Header[xForwardedFor] != nil || r.Header[forwarded] != nil)
+}
+
+func (l *Limiter) refuse(w http.ResponseWriter, r *http.Request, d decision, cs []claim, who *caller) {
+	if d.left {
+		failure.Serve(w, r, failure.New(failure.ClientGone, context.Cause(r.Context())), l.cfg.ErrorHandler)
+		return
+	}
+	if d.limit != nil {
+		setRefused(w.Header(), cs, d.retryAfter)
+	}
+	failure.Serve(w, r, l.refusal(d, cs, who, l.misled(r)), l.cfg.ErrorHandler)
 }
 
 // statusParams are the extra parameters of http_request_error (RFC 9209 section
@@ -65,55 +148,36 @@ var statusParams = []failure.Param{
 	{Key: "status-phrase", Value: http.StatusText(http.StatusTooManyRequests)},
 }
 
-func (l *Limiter) refusal(d decision, from client) *failure.Error {
-	who := "a client" // its key may be a secret
+func (l *Limiter) refusal(d decision, cs []claim, who *caller, misled bool) *failure.Error {
+	e := &failure.Error{Cause: failure.RateLimited, RetryAfter: d.retryAfter, Params: statusParams}
+	if d.limit == nil {
+		e.Detail = fmt.Sprintf("deny list of %q: %v is in %v", l.cfg.Name, who.addr, who.network)
+		return e
+	}
+	c := &cs[d.claim]
+	over := "over"
+	if d.limit.Count != nil {
+		over = "over, in answers that count or are awaited,"
+	}
+	e.Detail = fmt.Sprintf("limit %q: %s %s %v per second (burst %d)", d.limit.Name, c.who(), over, d.limit.Rate, d.limit.Burst)
+	if d.waited > 0 {
+		e.Detail += ", waited " + strconv.FormatInt(d.waited.Milliseconds(), 10) + " ms"
+	}
+	if misled && (c.addr || c.from == unidentifiedBucket) {
+		e.Detail += "; the request has forwarding fields, but no proxy is trusted: is the client's address a proxy's?"
+	}
+	return e
+}
+
+// who is for the operator.
+func (c *claim) who() string {
 	switch {
-	case from.unidentified:
-		who = "clients that can't be told apart are together"
-	case d.overflow:
-		who = "clients beyond the table are together"
-	case from.addr.IsValid():
-		who = string(appendAddrKey(nil, from.addr))
+	case c.from == unidentifiedBucket:
+		return "clients that can't be told apart are together"
+	case c.from == overflowBucket:
+		return "clients beyond the table are together"
+	case c.addr:
+		return string(c.keyBytes())
 	}
-	return &failure.Error{
-		Cause: failure.RateLimited, RetryAfter: d.retryAfter, Params: statusParams,
-		Detail: fmt.Sprintf("limit %q: %s over %v per second (burst %d)", l.cfg.Name, who, l.cfg.Rate, l.cfg.Burst),
-	}
-}
-
-// fields are the response fields of draft-ietf-httpapi-ratelimit-headers-10, as
-// far as they are the same for every refusal.
-type fields struct {
-	policy []string
-	state  string // up to the seconds
-}
-
-func newFields(name string, rate float64, burst int) fields {
-	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
-	quota, window := policy(rate, burst)
-	return fields{
-		policy: []string{fmt.Sprintf("%s;q=%d;w=%d", quoted, quota, window)},
-		state:  quoted + ";r=0;t=",
-	}
-}
-
-// maxInteger is the largest integer of a structured field (RFC 9651 section
-// 3.3.1).
-const maxInteger = 999_999_999_999_999
-
-// policy tells a token bucket as a quota per window of whole seconds: a burst
-// and the time in which it comes back, or what a second brings where that is
-// more. It is rounded so as not to promise more than the bucket gives.
-func policy(rate float64, burst int) (quota, window int64) {
-	if rate > float64(burst) {
-		return int64(rate), 1
-	}
-	return int64(burst), int64(min(math.Ceil(float64(burst)/rate), maxInteger))
-}
-
-// set requires that what is set is never written to: the policy is shared.
-func (f fields) set(h http.Header, d decision) {
-	seconds := (&failure.Error{RetryAfter: d.retryAfter}).RetryAfterSeconds()
-	h["Ratelimit-Policy"] = f.policy[:1:1]
-	h["Ratelimit"] = []string{f.state + strconv.Itoa(seconds)}
+	return "a client" // its key may be a secret
 }

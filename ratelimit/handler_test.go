@@ -94,7 +94,7 @@ func TestHandlerReports(t *testing.T) {
 		t.Errorf("RateLimit = %q: the fields must not depend on the ErrorHandler", got)
 	}
 	if len(events) != 2 || events[0] != (Event{Kind: Allowed, Name: "api"}) ||
-		events[1] != (Event{Kind: Limited, Name: "api", RetryAfter: e.RetryAfter}) {
+		events[1] != (Event{Kind: Limited, Name: "api", Limit: "api", RetryAfter: e.RetryAfter}) {
 		t.Errorf("events = %+v", events)
 	}
 }
@@ -229,7 +229,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("policy(%v, %d) = %d, %d, want %d, %d", tt.rate, tt.burst, q, w, tt.quota, tt.window)
 		}
 	}
-	if got := newFields(`a "b" \c`, 1, 1).policy[0]; got != `"a \"b\" \\c";q=1;w=1` {
+	if got := newMember(`a "b" \c`, 1, 1).policy[0]; got != `"a \"b\" \\c";q=1;w=1` {
 		t.Errorf("policy of a name with quotes = %s", got)
 	}
 }
@@ -237,13 +237,14 @@ func TestPolicy(t *testing.T) {
 // The policy is shared by all refusals: what one of them does with its header
 // must not show in the next.
 func TestFieldsAreNotShared(t *testing.T) {
-	f := newFields("client", 1, 1)
+	l := newLimiter(t, Config{Rate: 1})
+	cs := []claim{{limit: l.limits[0], cost: 1}}
 	h := http.Header{}
-	f.set(h, decision{retryAfter: time.Second})
+	setRefused(h, cs, time.Second)
 	h.Add("RateLimit-Policy", `"mine";q=1;w=1`)
 	other := http.Header{}
-	f.set(other, decision{retryAfter: time.Second})
-	if got := other.Values("RateLimit-Policy"); len(got) != 1 || len(f.policy) != 1 {
+	setRefused(other, cs, time.Second)
+	if got := other.Values("RateLimit-Policy"); len(got) != 1 || len(l.limits[0].member.policy) != 1 {
 		t.Errorf("RateLimit-Policy = %q after another one was added to", got)
 	}
 }

@@ -70,7 +70,7 @@ func TestNewValidates(t *testing.T) {
 
 func TestDefaultBurst(t *testing.T) {
 	for rate, want := range map[float64]int{0.1: 1, 1: 1, 1.5: 2, 10: 10} {
-		if got := newLimiter(t, Config{Rate: rate}).cfg.Burst; got != want {
+		if got := newLimiter(t, Config{Rate: rate}).limits[0].Burst; got != want {
 			t.Errorf("Burst of Rate %v = %d, want %d", rate, got, want)
 		}
 	}
@@ -241,8 +241,8 @@ func TestKeysAreApart(t *testing.T) {
 		if l.Len() != 5 {
 			t.Errorf("Len = %d, want 5", l.Len())
 		}
-		for i := range l.table.shards {
-			for key := range l.table.shards[i].buckets {
+		for i := range l.limits[0].table.shards {
+			for key := range l.limits[0].table.shards[i].buckets {
 				if len(key) > maxKey {
 					t.Errorf("a key of %d bytes is kept, want at most %d", len(key), maxKey)
 				}
@@ -339,22 +339,22 @@ func TestRoomComesBack(t *testing.T) {
 func checkQueues(t *testing.T, l *Limiter) {
 	t.Helper()
 	total := 0
-	for i := range l.table.shards {
-		s := &l.table.shards[i]
+	for i := range l.limits[0].table.shards {
+		s := &l.limits[0].table.shards[i]
 		if len(s.queue) != len(s.buckets) {
 			t.Errorf("shard %d: %d queued, %d buckets", i, len(s.queue), len(s.buckets))
 		}
 		total += len(s.buckets)
 		now := s.clock.nowLocked()
 		for j, q := range s.queue {
-			if s.buckets[q.key] != q.lim {
-				t.Errorf("shard %d: queued %q is not in the map", i, q.key)
+			if s.buckets[q.bucket.key] != q.bucket || q.bucket.pos != j {
+				t.Errorf("shard %d: queued %q is not in the map, or not at %d", i, q.bucket.key, j)
 			}
 			if parent := (j - 1) / 2; j > 0 && s.queue[parent].due > q.due {
 				t.Errorf("shard %d: heap order broken at %d", i, j)
 			}
-			if missing := until(q.lim, now, l.cfg.Burst); missing > 0 && q.due > l.table.dueAt(now, missing)+1 {
-				t.Errorf("shard %d: %q is due %v after it is full", i, q.key, time.Duration(q.due-l.table.dueAt(now, missing)))
+			if missing := until(q.bucket.lim, now, l.limits[0].Burst); missing > 0 && q.due > l.limits[0].table.dueAt(now, missing)+1 {
+				t.Errorf("shard %d: %q is due %v after it is full", i, q.bucket.key, time.Duration(q.due-l.limits[0].table.dueAt(now, missing)))
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"hash/maphash"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,10 +28,16 @@ type table struct {
 type shard struct {
 	mu      sync.Mutex // guards what follows
 	clock   clock
-	buckets map[string]*rate.Limiter
+	buckets map[string]*bucket
 	queue   []queued // a heap, the smallest due first: one for each of buckets
 
 	_ [64]byte // neighbours share no cache line
+}
+
+type bucket struct {
+	lim *rate.Limiter
+	key string
+	pos int // in the queue
 }
 
 // queued is a bucket's place in the line for being replaced.
@@ -40,10 +45,9 @@ type queued struct {
 	// due is when the bucket may be full again, in nanoseconds since
 	// table.base. It is the truth of the moment in which it was written. What
 	// was taken since only makes it later, so no bucket is full before its due,
-	// and hits need not touch the queue.
-	due int64
-	key string
-	lim *rate.Limiter
+	// and hits need not touch the queue. Who gives permits back corrects it.
+	due    int64
+	bucket *bucket
 }
 
 const (
@@ -66,52 +70,44 @@ func newTable(r float64, burst, maxKeys int) *table {
 		base: time.Now(), seed: maphash.MakeSeed(), shards: make([]shard, n),
 	}
 	for i := range t.shards {
-		t.shards[i].buckets = make(map[string]*rate.Limiter)
+		t.shards[i].buckets = make(map[string]*bucket)
 	}
 	return t
 }
 
-// take asks key's bucket for n permits, 1 to burst. ok is false if key has no
-// bucket and there is no room for one.
-func (t *table) take(key string, n int) (d decision, ok bool) {
-	s := &t.shards[maphash.String(t.seed, key)&uint64(len(t.shards)-1)]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.nowLocked()
-	lim := s.buckets[key]
-	if lim == nil {
-		if lim = t.addLocked(s, key, now, n); lim == nil {
-			return decision{}, false
-		}
-	}
-	return takeLocked(lim, now, n), true
+func (t *table) shard(key []byte) *shard {
+	return &t.shards[maphash.Bytes(t.seed, key)&uint64(len(t.shards)-1)]
 }
 
 // addLocked makes a full bucket for key, from which n permits are going to be
-// taken, or returns nil. It requires that s.mu is held.
-func (t *table) addLocked(s *shard, key string, now time.Time, n int) *rate.Limiter {
-	entry := queued{
-		due: t.dueAt(now, wait(float64(n), float64(t.rate))),
-		// The caller's string may be a small part of a large one. (And it stays
-		// on his stack, since it goes nowhere from here.)
-		key: strings.Clone(key),
-	}
+// taken, or returns nil if there is no room for one. It requires that s.mu is
+// held.
+func (t *table) addLocked(s *shard, key []byte, now time.Time, n int) *bucket {
+	due := t.dueAt(now, wait(float64(n), float64(t.rate)))
+	var b *bucket
 	if t.grow() {
-		entry.lim = rate.NewLimiter(t.rate, t.burst)
-		s.queue = append(s.queue, entry)
-		s.siftUp(len(s.queue) - 1)
+		b = &bucket{lim: rate.NewLimiter(t.rate, t.burst), key: string(key), pos: len(s.queue)}
+		s.queue = append(s.queue, queued{due, b})
+		s.siftUp(b.pos)
 	} else {
 		if !t.findFullLocked(s, now) {
 			return nil
 		}
 		// A bucket that is full again is as good as a new one.
-		entry.lim = s.queue[0].lim
-		delete(s.buckets, s.queue[0].key)
-		s.queue[0] = entry
+		b = s.queue[0].bucket
+		delete(s.buckets, b.key)
+		b.key = string(key)
+		s.queue[0].due = due
 		s.siftDown(0)
 	}
-	s.buckets[entry.key] = entry.lim
-	return entry.lim
+	s.buckets[b.key] = b
+	return b
+}
+
+// roomLocked tells whether addLocked would find room, as far as can be told
+// without work. It requires that s.mu is held.
+func (t *table) roomLocked(s *shard, now time.Time) bool {
+	return t.count.Load() < t.max || len(s.queue) > 0 && s.queue[0].due <= t.dueAt(now, 0)
 }
 
 // grow claims room for one more key.
@@ -134,7 +130,7 @@ func (t *table) findFullLocked(s *shard, now time.Time) bool {
 		if len(s.queue) == 0 || s.queue[0].due > t.dueAt(now, 0) {
 			return false
 		}
-		missing := until(s.queue[0].lim, now, t.burst)
+		missing := until(s.queue[0].bucket.lim, now, t.burst)
 		if missing <= 1 { // a nanosecond is the rounding
 			return true
 		}
@@ -144,8 +140,23 @@ func (t *table) findFullLocked(s *shard, now time.Time) bool {
 	return false
 }
 
+// refilledLocked corrects b's place after permits were given back, or were not
+// taken after all. It requires that s.mu is held.
+func (t *table) refilledLocked(s *shard, b *bucket, now time.Time) {
+	due := t.dueAt(now, until(b.lim, now, t.burst))
+	if due < s.queue[b.pos].due {
+		s.queue[b.pos].due = due
+		s.siftUp(b.pos)
+	}
+}
+
 func (t *table) dueAt(now time.Time, in time.Duration) int64 {
 	return int64(now.Sub(t.base)) + int64(in)
+}
+
+func (s *shard) swap(i, j int) {
+	s.queue[i], s.queue[j] = s.queue[j], s.queue[i]
+	s.queue[i].bucket.pos, s.queue[j].bucket.pos = i, j
 }
 
 func (s *shard) siftUp(i int) {
@@ -154,7 +165,7 @@ func (s *shard) siftUp(i int) {
 		if s.queue[parent].due <= s.queue[i].due {
 			return
 		}
-		s.queue[parent], s.queue[i] = s.queue[i], s.queue[parent]
+		s.swap(parent, i)
 		i = parent
 	}
 }
@@ -170,7 +181,7 @@ func (s *shard) siftDown(i int) {
 		if least == i {
 			return
 		}
-		s.queue[i], s.queue[least] = s.queue[least], s.queue[i]
+		s.swap(i, least)
 		i = least
 	}
 }
