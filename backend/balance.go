@@ -47,15 +47,21 @@ func (s *state) permit(ep *endpoint, r rank) (*pass, *failure.Error) {
 		}
 		return nil, e
 	}
+	taken := false
+	defer func() {
+		if !taken { // or the gate panicked
+			ep.unused()
+		}
+	}()
 	done, err := permit(ep.asked())
 	if err == nil && r == rankTrial && !ep.live.trial(s.b.clock(time.Now())) {
 		done.unused()
 		err = s.reason(ep, query{}, nil)
 	}
 	if err != nil {
-		ep.unused()
 		return nil, err
 	}
+	taken = true
 	return done, nil
 }
 

@@ -98,7 +98,10 @@ func (c *call) cfg() *Config { return &c.state.cfg }
 func (c *call) run() (*attempt, *opening, *failure.Error) {
 	var last *failure.Error
 	other := false
-	defer c.resumed()
+	defer func() {
+		c.resumed()
+		c.unpick()
+	}()
 	if e := c.sitOut(); e != nil {
 		return nil, nil, c.unattempted(e)
 	}
@@ -197,6 +200,15 @@ func (c *call) choose(other bool) (*endpoint, *pass, *failure.Error) {
 		return ep, c.pickedGate, nil
 	}
 	return c.pick(other)
+}
+
+// unpick gives back what was picked for an attempt that was not made.
+func (c *call) unpick() {
+	if ep := c.picked; ep != nil {
+		c.picked = nil
+		c.pickedGate.unused()
+		c.b.vacate(ep)
+	}
 }
 
 func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
@@ -398,7 +410,7 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	c.phases.Add(phases)
 	uploaded := a.watch.stood()
 	c.uploaded += uploaded
-	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now, uploaded: uploaded})
+	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now, uploaded: uploaded, hurried: c.hurried})
 	a.finish(e)
 	c.told(a, e, now, uploaded)
 	phases.Add(c.waited)

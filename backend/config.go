@@ -106,8 +106,7 @@ type Config struct {
 	// Limit is one that changes, beside MaxInFlight; nil is none.
 	Limit Limit
 	// NewLimit makes one limit that changes per endpoint, beside its
-	// MaxInFlight; it is called once per endpoint with its name, and may return
-	// nil for none.
+	// MaxInFlight; it is called as NewGate is, and may return nil for none.
 	NewLimit func(endpoint string) Limit
 	// Queue is how many requests may wait for one of those in flight to end;
 	// 0 is as many as the limit, at most 1024; negative none. When it has been
@@ -186,8 +185,11 @@ type Config struct {
 	Ejection Ejection
 	// Gate is asked before every attempt, whatever the endpoint; nil is none.
 	Gate Gate
-	// NewGate makes one gate per endpoint; it is called by New with the
-	// endpoint's name. nil is none. At most one of Gate and NewGate is set.
+	// NewGate makes one gate per endpoint; nil is none. It is called with the
+	// endpoint's name by New, by Update for endpoints that have none of their own
+	// yet, and when further addresses of a name are found. Where two such changes
+	// meet it may be called again for an endpoint: then the first gate is dropped
+	// without ever having been asked. At most one of Gate and NewGate is set.
 	NewGate func(endpoint string) Gate
 
 	// ErrorHandler answers requests that failed; nil is failure.WriteError.

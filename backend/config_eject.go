@@ -21,7 +21,10 @@ type Ejection struct {
 	// DryRun has everything decided and reported, and nothing done.
 	DryRun bool
 	// Consecutive is how many failures in a row eject an endpoint, counting those
-	// of Local and answers that are errors; 0 is 5, negative is refused.
+	// of Local and answers that are errors. One that took a whole time limit (to
+	// connect, TLS, write, first byte, headers, body) counts as two, here and in
+	// Local: by default three of them eject, or two of connecting. 0 is 5, negative
+	// is refused.
 	Consecutive int
 	// Local is how many failures in a row to even ask eject an endpoint: no
 	// connection, no TLS; 0 is 3, negative is refused.

@@ -26,24 +26,35 @@ const (
 func (g grounds) disproved() bool { return g == unreachable || g == failing || g == relapse }
 
 // streak is the failures since the last success.
-type streak struct{ local, failed, erred int }
+type streak struct {
+	local, failed, erred  int
+	stalledLocal, stalled int // of local, of failed: those that took a whole time limit
+}
 
-// next is the streak with one more failure, and what it amounts to.
-func (s streak) next(v failure.Verdict, erred bool, cfg *Ejection) (streak, grounds) {
+// next is the streak with one more failure, and what it amounts to. One that
+// took a whole time limit counts twice: each costs a visitor all of that time,
+// and an endpoint that stalls is given few requests to show it.
+func (s streak) next(v failure.Verdict, erred, stalled bool, cfg *Ejection) (streak, grounds) {
 	switch {
 	case v == failure.LocalFailure:
-		s.local++
+		if s.local++; stalled {
+			s.stalledLocal++
+		}
 	case erred:
 		s.erred++
 	default:
-		s.failed++
+		if s.failed++; stalled {
+			s.stalled++
+		}
 	}
+	local := s.local + s.stalledLocal
+	failed := local + s.failed + s.stalled
 	switch {
-	case s.local >= cfg.Local:
+	case local >= cfg.Local:
 		return s, unreachable
-	case s.local+s.failed >= cfg.Consecutive:
+	case failed >= cfg.Consecutive:
 		return s, failing
-	case s.local+s.failed+s.erred >= cfg.Consecutive:
+	case failed+s.erred >= cfg.Consecutive:
 		return s, erring
 	}
 	return s, noGrounds

@@ -20,21 +20,28 @@ func TestStreak(t *testing.T) {
 		l = 'l' // could not even ask
 		f = 'f' // failed
 		e = 'e' // answered with an error
+		L = 'L' // could not even ask, and took a whole time limit for it
+		F = 'F' // failed so
 	)
 	cfg := ejectionDefaults(t, Ejection{})
 	for run, want := range map[string]grounds{
 		"l": noGrounds, "ll": noGrounds, "lll": unreachable,
 		"ffff": noGrounds, "fffff": failing, "llfff": failing, "llff": noGrounds,
 		"eeee": noGrounds, "eeeee": erring, "fffe": noGrounds, "fffee": erring, "eeelll": unreachable,
+		"F": noGrounds, "FF": noGrounds, "FFF": failing, "fFF": failing, "ffF": noGrounds, "L": noGrounds, "LL": unreachable, "lL": unreachable,
+		"FL": noGrounds, "FFL": failing, "eFF": erring, "eeeF": erring, "eF": noGrounds,
 	} {
 		var s streak
 		var got grounds
 		for _, c := range run {
 			v := failure.BackendFailure
-			if c == l {
+			if c == l || c == L {
 				v = failure.LocalFailure
 			}
-			s, got = s.next(v, c == e, cfg)
+			s, got = s.next(v, c == e, c == L || c == F, cfg)
+		}
+		if s.length() != len(run) {
+			t.Errorf("%s is %d long, want %d", run, s.length(), len(run))
 		}
 		if got != want {
 			t.Errorf("%s = %v, want %v", run, got, want)

@@ -111,7 +111,7 @@ func (b *Backend) accuse(st *state, ep *endpoint, o *outcome, now int64) {
 	why := noGrounds
 	switch {
 	case s.until == 0:
-		x.streak, why = x.streak.next(o.verdict(), o.erred(), cfg)
+		x.streak, why = x.streak.next(o.verdict(), o.erred(), o.stalled(), cfg)
 	case o.erred():
 		why = erringAgain
 	default:

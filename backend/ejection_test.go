@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -520,5 +521,49 @@ func TestEjectionConfig(t *testing.T) {
 	b := newBackend(t, Config{Endpoints: ok, Ejection: Ejection{BaseTime: time.Hour}})
 	if got := b.now().cfg.Ejection.MaxTime; got != time.Hour {
 		t.Errorf("MaxTime = %v, want 1h", got)
+	}
+}
+
+// What took a whole time limit counts twice; a caller's own limit, or the rest
+// of one that others used up, does not.
+func TestEjectionStalling(t *testing.T) {
+	total := func(limit time.Duration, body bool) *failure.Error {
+		return &failure.Error{Cause: failure.TotalDeadline, Err: &timeoutError{limit: limit, total: !body, body: body}}
+	}
+	for _, test := range []struct {
+		name    string
+		failure *failure.Error
+		hurried bool
+		eject   int // how many it takes
+	}{
+		{"no answer", &failure.Error{Cause: failure.FirstByteTimeout}, false, 3},
+		{"half a header section", &failure.Error{Cause: failure.HeaderStall}, false, 3},
+		{"reads nothing", &failure.Error{Cause: failure.WriteTimeout}, false, 3},
+		{"half a body", &failure.Error{Cause: failure.BodyStall}, false, 3},
+		{"no connection", &failure.Error{Cause: failure.ConnectTimeout}, false, 2},
+		{"no handshake", &failure.Error{Cause: failure.TLSTimeout}, false, 2},
+		{"all of the time until the headers", total(time.Second, false), false, 3},
+		{"the rest of it", total(time.Minute, false), false, 5},
+		{"all that a caller gave it", total(time.Second, false), true, 5},
+		{"all of the time for the body", total(time.Minute, true), true, 3},
+		{"closed", &failure.Error{Cause: failure.ClosedBeforeHeaders}, false, 5},
+		{"refused", refused(), false, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, _, _ := trio(t, Config{})
+			ep := b.now().endpoints[0]
+			n := 0
+			for ; n < 9 && !ep.ejected(b.clock(time.Now())); n++ {
+				began := time.Now()
+				time.Sleep(time.Second)
+				ep.settled(b, &outcome{failure: test.failure, began: began, ended: time.Now(), hurried: test.hurried})
+			}
+			if n != test.eject {
+				t.Errorf("%s: ejected after %d, want %d", test.name, n, test.eject)
+			}
+			if detail := ep.ejection.sentence.why; !strings.HasPrefix(detail, fmt.Sprintf("%d attempts in a row", test.eject)) {
+				t.Errorf("%s: %q, want the number of attempts", test.name, detail)
+			}
+		})
 	}
 }

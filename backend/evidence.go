@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ type outcome struct {
 	ended   time.Time
 	// uploaded is the time in which the request's body was under way.
 	uploaded time.Duration
+	hurried  bool // the caller gave it less time than the configuration
 }
 
 // verdict is what the endpoint's judges make of it.
@@ -28,6 +30,24 @@ func (o *outcome) verdict() failure.Verdict {
 // erred tells that the endpoint did answer, but with an error.
 func (o *outcome) erred() bool {
 	return o.failure != nil && o.failure.Cause == failure.Upstream5xx
+}
+
+// stalled tells that the endpoint let a whole time limit pass. Of the limit over
+// all attempts it must have had the greater part, and a caller's own says
+// nothing.
+func (o *outcome) stalled() bool {
+	if o.failure == nil {
+		return false
+	}
+	switch o.failure.Cause {
+	case failure.ConnectTimeout, failure.TLSTimeout, failure.WriteTimeout, failure.FirstByteTimeout, failure.HeaderStall, failure.BodyStall:
+		return true
+	case failure.TotalDeadline:
+		t, ok := errors.AsType[*timeoutError](o.failure.Err)
+		return ok && (t.body || !o.hurried && o.ended.Sub(o.began)-o.uploaded > t.limit/2)
+	default:
+		return false
+	}
 }
 
 // evidence is what live traffic tells of an endpoint. It is safe for concurrent

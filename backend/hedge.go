@@ -123,7 +123,7 @@ func (c *call) hedge(a *attempt, delay time.Duration) (*attempt, *opening, *fail
 		return c.won(one, got, nil)
 	case <-timer.C:
 	}
-	b := c.beside(a)
+	b := c.second(one)
 	if b == nil {
 		return c.won(one, <-one.came, nil)
 	}
@@ -155,6 +155,21 @@ func (c *call) good(r reply) bool {
 	}
 	e, _ := c.judge(r.res)
 	return e == nil
+}
+
+// second begins another attempt beside one. If a callback panics meanwhile, one
+// has ended before the request goes on with that.
+func (c *call) second(one *race) *attempt {
+	decided := false
+	defer func() {
+		if !decided {
+			one.a.cancel(errGivenUp)
+			<-one.came
+		}
+	}()
+	b := c.beside(one.a)
+	decided = true
+	return b
 }
 
 // beside begins a second attempt at another endpoint; nil: there is none, or the

@@ -273,3 +273,39 @@ func TestHedgeDelay(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// A gate that panics when it is asked about the hedge: the first attempt has
+// ended by the time that the panic passes on, and nothing is held.
+func TestHedgeGatePanics(t *testing.T) {
+	slow := newFaults(t, silentServer)
+	var asked atomic.Int32
+	b := newBackend(t, Config{
+		Endpoints: []Endpoint{{URL: slow.url(), Name: "a"}, {URL: newFaults(t, silentServer).url(), Name: "b"}},
+		Hedge:     Hedge{On: true, MinAnswers: 1}, Retries: -1,
+		Gate: gateFunc(func() (func(error), error) {
+			if asked.Add(1) == 2 {
+				panic("boom")
+			}
+			return func(error) {}, nil
+		}),
+	})
+	now := time.Since(b.began)
+	for _, ep := range b.now().endpoints {
+		for range 5 {
+			ep.latency.record(now, time.Millisecond)
+		}
+	}
+	func() {
+		defer func() {
+			if v := recover(); v != "boom" {
+				t.Errorf("recovered %v, want the gate's panic", v)
+			}
+		}()
+		ask(b, http.MethodGet)
+	}()
+	for _, ep := range b.now().endpoints {
+		if n := ep.inFlight.Load(); n != 0 {
+			t.Errorf("%s has %d in flight, want none", ep.name, n)
+		}
+	}
+}

@@ -22,12 +22,15 @@ func (s *state) named(ep *endpoint, e *failure.Error) *failure.Error {
 	return &c
 }
 
+// maxReasons bounds the endpoints whose reasons are told in words.
+const maxReasons = 32
+
 // none explains that no endpoint may be used: each one's reason, and the
 // earliest time at which one may be again. The reason of a lone endpoint is the
 // failure itself.
 func (s *state) none(q query, refused []refusal) *failure.Error {
 	var wait time.Duration // until the earliest time that somebody named
-	why := make([]string, 0, len(s.endpoints))
+	why := make([]string, 0, min(len(s.endpoints), maxReasons)+1)
 	errs := make([]error, 0, len(refused))
 	for _, ep := range s.endpoints {
 		e := s.reason(ep, q, refused)
@@ -41,8 +44,13 @@ func (s *state) none(q query, refused []refusal) *failure.Error {
 		if d := e.RetryAfter; d > 0 && (wait == 0 || d < wait) {
 			wait = d
 		}
-		why = append(why, ep.name+": "+text)
+		if len(why) < maxReasons {
+			why = append(why, ep.name+": "+text)
+		}
 		errs = append(errs, e)
+	}
+	if more := len(s.endpoints) - len(why); more > 0 {
+		why = append(why, fmt.Sprintf("and %d more", more))
 	}
 	return &failure.Error{
 		Cause: failure.NoEndpoint, Backend: s.cfg.Name, RetryAfter: wait, Err: errors.Join(errs...),

@@ -41,10 +41,8 @@ func (w *workshop) discard() {
 // name is the name that host has in old, or a new one.
 func (w *workshop) name(b *Backend, old *state, host string) *name {
 	if old != nil {
-		for i := range old.sources {
-			if n := old.sources[i].name; n != nil && n.host == host {
-				return n
-			}
+		if n := old.names[host]; n != nil {
+			return n
 		}
 	}
 	n := w.names[host]
@@ -94,10 +92,8 @@ func (s *state) source(t target, sameTLS bool) *source {
 	if s == nil {
 		return nil
 	}
-	for i := range s.sources {
-		if was := &s.sources[i]; was.target.key == t.key && (sameTLS || t.url == nil || t.url.Scheme != "https") {
-			return was
-		}
+	if was := s.byKey[t.key]; was != nil && (sameTLS || t.url == nil || t.url.Scheme != "https") {
+		return was
 	}
 	return nil
 }
@@ -279,29 +275,16 @@ func (b *Backend) clear(old, next *state) {
 	}
 }
 
-func (s *state) has(n *name) bool {
-	return slices.ContainsFunc(s.sources, func(src source) bool { return src.name == n })
-}
+func (s *state) has(n *name) bool { return s.names[n.host] == n }
 
 // unresolved tells whether the address has a name that was not resolved yet.
 func (s *state) unresolved(key string) bool {
-	for i := range s.sources {
-		if src := &s.sources[i]; src.target.key == key {
-			return src.name != nil && len(src.settings) > 0 && len(src.settings[0].addrs) == 0
-		}
-	}
-	return false
+	src := s.byKey[key]
+	return src != nil && src.name != nil && len(src.settings) > 0 && len(src.settings[0].addrs) == 0
 }
 
 // settingsOf are those that ep has in s; nil: it is not among the endpoints.
-func (s *state) settingsOf(ep *endpoint) *settings {
-	for i := range s.sources {
-		if k := slices.Index(s.sources[i].endpoints, ep); k >= 0 {
-			return s.sources[i].settings[k]
-		}
-	}
-	return nil
-}
+func (s *state) settingsOf(ep *endpoint) *settings { return s.is[ep] }
 
 // closeSet has no further change come into force.
 func (b *Backend) closeSet() {

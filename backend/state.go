@@ -20,13 +20,27 @@ type state struct {
 	prefixed    bool        // an endpoint has a path
 	multiplexed bool        // an endpoint may speak HTTP/2
 	bonds       *bonds      // nil: clients are not bound
+
+	byKey map[string]*source      // of sources
+	names map[string]*name        // of sources, by their hosts
+	is    map[*endpoint]*settings // of endpoints
 }
 
 // newState has the endpoints of sources. cfg is resolved.
 func (b *Backend) newState(cfg Config, sources []source) *state {
 	s := &state{b: b, cfg: cfg, sources: sources, limits: limitsOf(&cfg)}
+	s.byKey, s.names = make(map[string]*source, len(sources)), make(map[string]*name)
+	s.is = make(map[*endpoint]*settings, len(sources))
 	for i := range sources {
-		s.endpoints = append(s.endpoints, sources[i].endpoints...)
+		src := &sources[i]
+		s.endpoints = append(s.endpoints, src.endpoints...)
+		s.byKey[src.target.key] = src
+		if n := src.name; n != nil {
+			s.names[n.host] = n
+		}
+		for k, ep := range src.endpoints {
+			s.is[ep] = src.settings[k]
+		}
 	}
 	for _, ep := range s.endpoints {
 		if ep.url != nil {

@@ -56,11 +56,19 @@ func (b *Backend) Steer(endpoint string, s Steering) error {
 	if int(s) >= len(steeringNames) {
 		return fmt.Errorf("backend: Steer: %v: must be one of %s", s, strings.Join(steeringNames[:], ", "))
 	}
+	have, found := b.steer(endpoint, s)
+	if !found {
+		return fmt.Errorf("backend: Steer: no endpoint %q: there are %s", endpoint, strings.Join(have, ", "))
+	}
+	b.endpointsChanged()
+	return nil
+}
+
+// steer tells which endpoints there are, and whether one was meant.
+func (b *Backend) steer(endpoint string, s Steering) (have []string, found bool) {
 	b.setMu.Lock()
 	defer b.setMu.Unlock()
 	st := b.now()
-	found := false
-	var have []string
 	for i := range st.sources {
 		src := &st.sources[i]
 		all := src.target.name == endpoint
@@ -80,9 +88,5 @@ func (b *Backend) Steer(endpoint string, s Steering) error {
 			}
 		}
 	}
-	b.endpointsChanged()
-	if !found {
-		return fmt.Errorf("backend: Steer: no endpoint %q: there are %s", endpoint, strings.Join(have, ", "))
-	}
-	return nil
+	return have, found
 }

@@ -19,8 +19,9 @@ import (
 // the same *tls.Config.
 //
 // A request keeps the limits and the choice of endpoints that it came in under.
-// NewGate is called for endpoints that have no gate of their own yet. Update may
-// be called at any time and from several goroutines; the last one counts.
+// NewGate and NewLimit are called for endpoints that have no gate or limit of
+// their own yet, perhaps twice where two changes meet ([Config.NewGate]). Update
+// may be called at any time and from several goroutines; the last one counts.
 func (b *Backend) Update(cfg Config) error {
 	from := cfg.TLS
 	cfg, targets, err := resolved(cfg)

@@ -434,3 +434,67 @@ func TestUpdateAndShutdown(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that is to be told of its clients from now on is another one: what
+// was said on its connections so far did not tell it.
+func TestUpdateProxyProtocol(t *testing.T) {
+	dir := t.TempDir()
+	for _, url := range []string{"http://127.0.0.1:1", "https://127.0.0.1:1", "unix://" + dir + "/s"} {
+		cfg := Config{Endpoints: []Endpoint{{URL: url, Name: "a"}}}
+		b := newBackend(t, cfg)
+		was := b.now().endpoints[0]
+		for _, step := range []struct {
+			version int
+			same    bool
+		}{{0, true}, {1, false}, {1, true}, {2, false}, {0, false}} {
+			cfg.Endpoints[0].ProxyProtocol = step.version
+			if err := b.Update(cfg); err != nil {
+				t.Fatal(err)
+			}
+			is := b.now().endpoints[0]
+			if (is == was) != step.same || is.proxy != step.version {
+				t.Errorf("%s, version %d: the same endpoint: %t, want %t; it speaks version %d", url, step.version, is == was, step.same, is.proxy)
+			}
+			was = is
+		}
+	}
+}
+
+// What thousands of endpoints cost does not grow with their square.
+func TestUpdateThousands(t *testing.T) {
+	const few, many = 1_000, 10_000
+	var cfg Config
+	for i := range many {
+		cfg.Endpoints = append(cfg.Endpoints, Endpoint{URL: fmt.Sprintf("http://127.%d.%d.1:9", i>>8, i&0xff), Name: fmt.Sprintf("endpoint %d", i)})
+	}
+	fastest := func(n int) time.Duration {
+		cfg := cfg
+		cfg.Endpoints = cfg.Endpoints[:n]
+		b := newBackend(t, cfg)
+		last := b.now().endpoints[n-1]
+		best := time.Hour
+		for range 4 {
+			began := time.Now()
+			if err := b.Update(cfg); err != nil {
+				t.Fatal(err)
+			}
+			best = min(best, time.Since(began))
+		}
+		if b.now().endpoints[n-1] != last {
+			t.Error("the last endpoint is another one")
+		}
+		for _, ep := range b.now().endpoints {
+			ep.steering.Store(uint32(ForceDown))
+		}
+		e := b.now().none(query{}, nil)
+		if len(e.Detail) > few*10 || !strings.HasPrefix(e.Detail, fmt.Sprintf("0 of %d endpoints may be used: endpoint 0: endpoint_down", n)) {
+			t.Errorf("the refusal has %d bytes: %.100s", len(e.Detail), e.Detail)
+		}
+		return best
+	}
+	a, b := fastest(few), fastest(many)
+	if b > 30*a {
+		t.Errorf("an update of %d endpoints takes %v, of %d it takes %v", few, a, many, b)
+	}
+	t.Logf("%d: %v, %d: %v", few, a, many, b)
+}
