@@ -34,8 +34,46 @@ func (s *state) choose(q query) (*endpoint, *pass, *failure.Error) {
 		if err == nil {
 			return ep, done, nil
 		}
-		refused = append(refused, refusal{ep, s.named(ep, err)})
+		if refused = append(refused, refusal{ep, s.named(ep, err)}); len(refused) == maxDraws {
+			return s.anybody(q, refused)
+		}
 	}
+}
+
+// maxDraws is after how many refusals nobody is drawn any more.
+const maxDraws = 8
+
+// anybody takes the first of the fittest endpoints that does not refuse, and goes
+// through all but once: where thousands are at their limits, or have their gates
+// closed, drawing one after the other would take the square of them and more.
+func (s *state) anybody(q query, refused []refusal) (*endpoint, *pass, *failure.Error) {
+	v := ballot{state: s, query: q, refused: refused, now: time.Since(s.b.began), policy: LeastInFlight}
+	v.run()
+	n := len(s.endpoints)
+	ranks := make([]rank, n)
+	for i, ep := range s.endpoints {
+		if ranks[i] = rankNone; !v.wasRefused(ep) {
+			ranks[i] = v.rank(ep)
+		}
+	}
+	first := rand.IntN(n)
+	for r := range rankNone {
+		v.refused = refused
+		if r.backup() && v.holdBackups() {
+			continue
+		}
+		for i := range n {
+			if i = (first + i) % n; ranks[i] != r {
+				continue
+			}
+			done, err := s.permit(s.endpoints[i], r)
+			if err == nil {
+				return s.endpoints[i], done, nil
+			}
+			refused = append(refused, refusal{s.endpoints[i], s.named(s.endpoints[i], err)})
+		}
+	}
+	return nil, nil, s.none(q, refused)
 }
 
 // permit asks what may keep a request from an endpoint that was picked. With it
@@ -43,7 +81,7 @@ func (s *state) choose(q query) (*endpoint, *pass, *failure.Error) {
 func (s *state) permit(ep *endpoint, r rank) (*pass, *failure.Error) {
 	if e := ep.acquire(); e != nil {
 		if ep.trouble() != 0 {
-			return nil, s.reason(ep, query{}, nil) // which nobody waits for
+			return nil, s.reason(ep, query{}) // which nobody waits for
 		}
 		return nil, e
 	}
@@ -56,7 +94,7 @@ func (s *state) permit(ep *endpoint, r rank) (*pass, *failure.Error) {
 	done, err := permit(ep.asked())
 	if err == nil && r == rankTrial && !ep.live.trial(s.b.clock(time.Now())) {
 		done.unused()
-		err = s.reason(ep, query{}, nil)
+		err = s.reason(ep, query{})
 	}
 	if err != nil {
 		return nil, err

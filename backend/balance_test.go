@@ -626,3 +626,78 @@ func BenchmarkChoose(b *testing.B) {
 		}
 	}
 }
+
+// Where many refuse, everybody is asked once, and drawing does not take the
+// square of them.
+func TestManyRefuse(t *testing.T) {
+	var asked atomic.Int64
+	var open atomic.Pointer[string] // the endpoint whose gate is
+	gates := func(name string) Gate {
+		return gateFunc(func() (func(error), error) {
+			asked.Add(1)
+			if is := open.Load(); is != nil && *is == name {
+				return func(error) {}, nil
+			}
+			return nil, &failure.Error{Cause: failure.BreakerOpen, RetryAfter: time.Minute}
+		})
+	}
+	weights := func(n int) []int {
+		all := make([]int, n)
+		for i := range all {
+			all[i] = 1
+		}
+		return all
+	}
+	fastest := func(n int) time.Duration {
+		b := newBackend(t, Config{Endpoints: handlers(weights(n)...), NewGate: gates})
+		best := time.Hour
+		for range 4 {
+			asked.Store(0)
+			began := time.Now()
+			_, _, e := b.now().choose(query{})
+			best = min(best, time.Since(began))
+			if e == nil || e.Cause != failure.NoEndpoint || e.RetryAfter != time.Minute || asked.Load() != int64(n) {
+				t.Fatalf("%d gates asked of %d: %.100v, want all once", asked.Load(), n, e)
+			}
+			if _, all := ofCause(e, failure.BreakerOpen); !all {
+				t.Errorf("%.100v, want the refusal of every one", e)
+			}
+		}
+		return best
+	}
+	if few, many := fastest(300), fastest(3000); many > 35*few {
+		t.Errorf("300 refuse in %v, 3000 in %v", few, many)
+	}
+
+	eps := handlers(weights(40)...)
+	eps[39].Backup = true
+	b := newBackend(t, Config{Endpoints: eps, NewGate: gates})
+	for _, name := range []string{"e0", "e17", "e38", "e39"} {
+		open.Store(&name)
+		for range 20 {
+			asked.Store(0)
+			ep, _, e := b.now().choose(query{})
+			if e != nil || ep.name != name || asked.Load() > 40 {
+				t.Fatalf("chose %v, %v after %d gates, want %s", ep, e, asked.Load(), name)
+			}
+			ep.unused()
+		}
+	}
+	for i := range eps[:39] {
+		eps[i].MaxInFlight = 1
+	}
+	b = newBackend(t, Config{Endpoints: eps})
+	for _, ep := range b.now().endpoints[:39] {
+		ep.inFlight.Add(1)
+		defer ep.unused()
+	}
+	if ep, _, e := b.now().choose(query{}); e == nil || !full(e) {
+		t.Errorf("chose %v, %v, want no backup while the others are merely full", ep, e)
+	}
+	tried := b.now().endpoints[:1]
+	if ep, _, e := b.now().choose(query{tried: tried, other: true}); e != nil || ep.name != "e39" {
+		t.Errorf("chose %v, %v, want the backup for a request that failed already", ep, e)
+	} else {
+		ep.unused()
+	}
+}

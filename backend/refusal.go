@@ -32,8 +32,15 @@ func (s *state) none(q query, refused []refusal) *failure.Error {
 	var wait time.Duration // until the earliest time that somebody named
 	why := make([]string, 0, min(len(s.endpoints), maxReasons)+1)
 	errs := make([]error, 0, len(refused))
+	said := make(map[*endpoint]*failure.Error, len(refused))
+	for _, r := range refused {
+		said[r.ep] = r.err
+	}
 	for _, ep := range s.endpoints {
-		e := s.reason(ep, q, refused)
+		e := said[ep]
+		if e == nil {
+			e = s.reason(ep, q)
+		}
 		if len(s.endpoints) == 1 {
 			return e
 		}
@@ -58,12 +65,8 @@ func (s *state) none(q query, refused []refusal) *failure.Error {
 	}
 }
 
-func (s *state) reason(ep *endpoint, q query, refused []refusal) *failure.Error {
-	for _, r := range refused {
-		if r.ep == ep {
-			return r.err
-		}
-	}
+// reason is why the balance does not use an endpoint.
+func (s *state) reason(ep *endpoint, q query) *failure.Error {
 	e := &failure.Error{Cause: failure.EndpointDown, Backend: s.cfg.Name, Endpoint: ep.name}
 	trouble := ep.trouble()
 	switch steered := ep.steered(); {
