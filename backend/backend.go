@@ -23,6 +23,7 @@ type Backend struct {
 	began     time.Time
 	stickyKey [sha256.Size]byte // where Sticky has none
 	usual     usual
+	hold      time.Duration // headerHold but in tests
 	turn      turns
 	dialer    dialer
 	tunnels   tunnels
@@ -54,7 +55,7 @@ func newWith(cfg Config, d dialer) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{
-		began: time.Now(), dialer: d,
+		began: time.Now(), dialer: d, hold: headerHold,
 		id: failure.DefaultName + "-" + strings.ToLower(rand.Text()[:10]),
 	}
 	_, _ = rand.Read(b.stickyKey[:]) // it does not fail

@@ -62,7 +62,7 @@ func (c *call) openSlowly(a *attempt, o *opening, e *failure.Error) {
 		defer close(read)
 		o.n, o.err = a.read(*o.buf)
 	}()
-	timer := time.NewTimer(headerHold)
+	timer := time.NewTimer(c.b.hold)
 	defer timer.Stop()
 	select {
 	case <-read:

@@ -106,17 +106,6 @@ func TestRetryOfWhatWasNotSentIsFree(t *testing.T) {
 	}
 }
 
-// refusing is an address where nothing listens.
-func refusing(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	return ln.Addr().String()
-}
-
 // busy answers with a status and Retry-After, and counts.
 func busy(n *atomic.Int64, status int, after string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

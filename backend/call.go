@@ -354,6 +354,10 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // explain names the cause of an error of the attempt.
 func (a *attempt) explain(err error) *failure.Error {
+	var writeErr error
+	if a.conn != nil && a.conn.writer != nil {
+		writeErr = a.conn.writer.settle()
+	}
 	f := facts{err: err, stage: a.stage, reused: a.reused, written: a.written.Load(), handler: a.inner != nil}
 	if e := a.fault.Load(); e != nil {
 		f.ended = e
@@ -365,8 +369,8 @@ func (a *attempt) explain(err error) *failure.Error {
 	}
 	if c := a.conn; c != nil {
 		f.head, f.readErr = &c.head, c.readErr
-		if c.writer != nil && closedConn(f.readErr) {
-			f.writeErr = c.writer.failed()
+		if closedConn(f.readErr) {
+			f.writeErr = writeErr
 		}
 	}
 	if c := a.h2; c != nil {

@@ -140,7 +140,7 @@ func http1Faults(*testing.T) []fault {
 			cause: failure.BodyStall, status: 200, attempts: 1, verdict: failure.BackendFailure, written: true, broken: true,
 		},
 		fault{
-			name: "h1: stall before the body", scripts: []script{sayThenHang(length)}, cfg: Config{BetweenBytes: brief},
+			name: "h1: stall before the body", scripts: []script{sayThenHang(length)}, cfg: Config{BetweenBytes: lasting},
 			cause: failure.BodyStall, status: 200, attempts: 1, verdict: failure.BackendFailure, written: true, broken: true,
 		},
 		fault{

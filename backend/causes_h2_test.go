@@ -199,16 +199,16 @@ func http2Faults(t *testing.T) []fault {
 		return f[:len(f)-2]
 	}))
 	stall(failure.HeaderStall, "CONTINUATION withheld after 103", 504, Config{HeaderStall: brief}, sends(headers(endHeaders, field(":status", "103")), headers(0, ok200)))
-	stall(failure.BodyStall, "stall before the body", 200, Config{BetweenBytes: brief}, sends(headers(endHeaders, ok200)))
+	stall(failure.BodyStall, "stall before the body", 200, Config{BetweenBytes: lasting}, sends(headers(endHeaders, ok200)))
 	stall(failure.BodyStall, "stall in the body", 200, Config{BetweenBytes: brief}, sends(append([]func(uint32) []byte{headers(endHeaders, ok200)}, much()...)...))
 	stall(failure.BodyStall, "stall in the trailers", 200, Config{BetweenBytes: brief},
 		sends(append(append([]func(uint32) []byte{headers(endHeaders, ok200)}, much()...), headers(endStream, field("x", "y")))...))
 	both(fault{
-		name: "window never opened", method: "POST", body: strings.Repeat("x", 1<<20), cfg: Config{Write: brief},
+		name: "window never opened", method: "POST", body: strings.Repeat("x", 1<<20), cfg: Config{Write: lasting},
 		cause: failure.WriteTimeout, status: 504, verdict: failure.BackendFailure,
 	}, nil)
 	both(fault{
-		name: "window never opened, PUT", method: "PUT", body: strings.Repeat("x", 1<<20), cfg: Config{Write: brief},
+		name: "window never opened, PUT", method: "PUT", body: strings.Repeat("x", 1<<20), cfg: Config{Write: lasting},
 		cause: failure.WriteTimeout, status: 504, verdict: failure.BackendFailure,
 	}, nil)
 

@@ -146,16 +146,17 @@ func netFaults(t *testing.T) []fault {
 		rcode  int
 		cause  failure.Cause
 		status int
+		limit  time.Duration
 	}{
-		{"no such name", rcodeNXDomain, failure.DNSNotFound, 502},
-		{"a name without address", rcodeOK, failure.DNSNotFound, 502},
-		{"the server fails", rcodeServFail, failure.DNSTimeout, 504},
-		{"the server refuses", rcodeRefused, failure.DNSNotFound, 502},
-		{"the server is silent", silence, failure.DNSTimeout, 504},
-		{"the server talks rubbish", garbage, failure.DNSTimeout, 504},
+		{"no such name", rcodeNXDomain, failure.DNSNotFound, 502, time.Minute},
+		{"a name without address", rcodeOK, failure.DNSNotFound, 502, time.Minute},
+		{"the server fails", rcodeServFail, failure.DNSTimeout, 504, time.Minute},
+		{"the server refuses", rcodeRefused, failure.DNSNotFound, 502, time.Minute},
+		{"the server is silent", silence, failure.DNSTimeout, 504, brief},
+		{"the server talks rubbish", garbage, failure.DNSTimeout, 504, brief},
 	} {
 		all = append(all, fault{
-			name: "net: DNS: " + dns.name, url: nowhere, scripts: silent, dialer: asking(t, nameserver(t, dns.rcode, false)), cfg: Config{Resolve: time.Second},
+			name: "net: DNS: " + dns.name, url: nowhere, scripts: silent, dialer: asking(t, nameserver(t, dns.rcode, false)), cfg: Config{Resolve: dns.limit},
 			cause: dns.cause, status: dns.status, attempts: 3, verdict: failure.LocalFailure,
 		})
 	}
@@ -175,22 +176,11 @@ func netFaults(t *testing.T) []fault {
 // is full: the kernel drops further SYNs.
 func fullQueue(t *testing.T, _ *faults) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd, addr := bound(t)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
 	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
 	for range 64 {
 		c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
 		if err != nil {

@@ -34,16 +34,6 @@ func firstProbe(t *testing.T, cfg Config) Probe {
 	return all[0]
 }
 
-func closedPort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // silent takes a connection and says nothing.
 func silentServer(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) }
 
@@ -112,7 +102,7 @@ func TestCheckReachesNobody(t *testing.T) {
 			scheme = "h2c://"
 		case CheckTCP:
 		}
-		p := firstProbe(t, Config{Endpoints: []Endpoint{{URL: scheme + closedPort(t)}}, Health: h})
+		p := firstProbe(t, Config{Endpoints: []Endpoint{{URL: scheme + refusing(t)}}, Health: h})
 		if p.OK || p.Detail != "connect: refused" {
 			t.Errorf("%v: check = %v, %q, want connect: refused", kind, p.OK, p.Detail)
 		}

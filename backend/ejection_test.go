@@ -291,7 +291,7 @@ func TestEjectionOneOfThree(t *testing.T) {
 	} {
 		for _, policy := range []Balance{PowerOfTwo, RoundRobin, LeastInFlight} {
 			t.Run(test.name+"/"+policy.String(), func(t *testing.T) {
-				bad := "http://" + closedPort(t)
+				bad := "http://" + refusing(t)
 				if test.bad != nil {
 					bad = newFaults(t, test.bad).url()
 				}

@@ -56,6 +56,45 @@ func front(t testing.TB, h http.Handler) (*httptest.Server, *http.Client) {
 	return srv, client
 }
 
+// blunt sends a request over a connection of its own and takes the answer,
+// whatever becomes of the request's body: http.Transport may prefer the error of
+// a write to an answer that is there.
+type blunt struct{}
+
+func (blunt) RoundTrip(r *http.Request) (*http.Response, error) {
+	var d net.Dialer
+	c, err := d.DialContext(r.Context(), "tcp", r.URL.Host)
+	if err != nil {
+		return nil, err
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_ = r.Write(c)
+	}()
+	over := func() {
+		c.Close()
+		<-sent
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), r)
+	if err != nil {
+		over()
+		return nil, err
+	}
+	res.Body = &endedBody{res.Body, over}
+	return res, nil
+}
+
+type endedBody struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *endedBody) Close() error {
+	b.end()
+	return b.ReadCloser.Close()
+}
+
 // script is what a fault server does with one connection.
 type script func(c net.Conn, br *bufio.Reader)
 

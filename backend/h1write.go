@@ -131,11 +131,17 @@ type bodyWriter struct {
 	go100 chan bool     // whether to send a body that waits for it
 	done  chan struct{} // closed when run has ended
 	ok    atomic.Bool   // the body was sent whole
-	err   error         // of the connection; to be read after done
+
+	mu      sync.Mutex // guards what follows; not held during writes
+	changed sync.Cond
+	writing bool
+	err     error // of the connection
 }
 
 func newBodyWriter(a *attempt, out *request, conn net.Conn) *bodyWriter {
-	return &bodyWriter{a: a, out: out, conn: conn, go100: make(chan bool, 1), done: make(chan struct{})}
+	w := &bodyWriter{a: a, out: out, conn: conn, go100: make(chan bool, 1), done: make(chan struct{})}
+	w.changed.L = &w.mu
+	return w
 }
 
 // proceed tells a body that waits for a 100 (Continue) whether it is wanted.
@@ -147,34 +153,38 @@ func (w *bodyWriter) proceed(send bool) {
 }
 
 // sent tells whether the body was sent whole. An answer may be faster than the
-// last lines of run: where the body was read whole they are waited for.
+// last lines of run: where the body was read whole they are waited for, and for
+// a moment a peer that has yet to take the last of it.
 func (w *bodyWriter) sent() bool {
+	const moment = 50 * time.Millisecond
 	if !w.ok.Load() && w.out.body.u.finished() {
-		w.await()
+		timer := time.NewTimer(moment)
+		defer timer.Stop()
+		select {
+		case <-w.done:
+		case <-timer.C:
+		}
 	}
 	return w.ok.Load()
 }
 
-// failed is the error of the connection that run ended with, if it did. Of a
-// reset the writer may have the news, and the reader merely an end.
-func (w *bodyWriter) failed() error {
-	if w.await() {
-		return w.err
+// settle is for an exchange that failed: the reader's news may be faster than
+// the writer's, which has the last bytes of the body under way, or was told of a
+// reset of which the reader sees merely an end. It ends a Write that still
+// waits and returns the error of the connection, if there was one. It does not
+// wait for the client.
+func (w *bodyWriter) settle() error {
+	w.proceed(false)
+	_ = w.conn.SetWriteDeadline(longAgo)
+	if w.out.body.u.finished() {
+		<-w.done // nothing is left that it could wait for
 	}
-	return nil
-}
-
-// await waits a moment for the end of run.
-func (w *bodyWriter) await() bool {
-	const moment = 50 * time.Millisecond
-	timer := time.NewTimer(moment)
-	defer timer.Stop()
-	select {
-	case <-w.done:
-		return true
-	case <-timer.C:
-		return false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.writing {
+		w.changed.Wait()
 	}
+	return w.err
 }
 
 // chunkRoom is what a chunk's size line takes in front of its data at most.
@@ -210,7 +220,6 @@ func (w *bodyWriter) run() {
 		w.a.uploadFailed(broken.err)
 	default:
 		// Perhaps an answer explains it: whoever reads the response decides.
-		w.err = err
 		w.a.watch.shift(phaseFirstByte)
 	}
 }
@@ -313,7 +322,14 @@ func clientError(err error) error {
 // write is one wait for the backend to take more.
 func (w *bodyWriter) write(p []byte) error {
 	w.a.watch.shift(phaseWrite)
+	w.mu.Lock()
+	w.writing = true
+	w.mu.Unlock()
 	_, err := w.conn.Write(p)
+	w.mu.Lock()
+	w.writing, w.err = false, err
+	w.changed.Broadcast()
+	w.mu.Unlock()
 	w.a.watch.shift(phaseUpload)
 	return err
 }

@@ -3,6 +3,7 @@ package backend
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -61,6 +62,7 @@ func checkFootprint(t *testing.T, b *Backend, n int, arrived *atomic.Int64, rele
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var answered atomic.Int64
+	var otherwise sync.Map // how many others, by what they were told
 	for range n {
 		wg.Go(func() {
 			r := httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)
@@ -68,6 +70,8 @@ func checkFootprint(t *testing.T, b *Backend, n int, arrived *atomic.Int64, rele
 			b.ServeHTTP(w, r)
 			if w.status == http.StatusOK {
 				answered.Add(1)
+			} else {
+				otherwise.Store(fmt.Sprint(w.status, w.h["Proxy-Status"]), true)
 			}
 		})
 	}
@@ -90,6 +94,7 @@ func checkFootprint(t *testing.T, b *Backend, n int, arrived *atomic.Int64, rele
 	wg.Wait()
 	if got := answered.Load(); got != int64(n) {
 		t.Errorf("%d of %d requests were answered", got, n)
+		otherwise.Range(func(k, _ any) bool { t.Log(k); return true })
 	}
 	if got := b.Endpoints()[0].InFlight; got != 0 {
 		t.Errorf("%d requests in flight afterwards, want 0", got)
