@@ -140,6 +140,17 @@ func (a *attempt) headersBegan() {
 	a.watch.enter(phaseHeaders)
 }
 
+// headersCame is reached with the last byte of a header section, before it is
+// looked at: the backend is not to blame for the time that takes here. first
+// tells that its first byte came with it.
+func (a *attempt) headersCame(first bool) {
+	if first {
+		a.at.firstByte = time.Now()
+		a.stage = phaseHeaders
+	}
+	a.watch.enter(phaseOff)
+}
+
 // awaitFirstByte waits for another header section, or for the first where the
 // request could not be written.
 func (a *attempt) awaitFirstByte() {

@@ -76,8 +76,11 @@ func (t readTap) Read(p []byte) (int, error) {
 		c.readErr = scanErr
 		return 0, scanErr
 	}
+	first := c.head.started && (!began || c.head.interim != interim)
 	switch {
-	case c.head.done || c.head.started && (!began || c.head.interim != interim):
+	case c.head.done:
+		c.a.headersCame(first)
+	case first:
 		c.a.headersBegan()
 	case !c.head.started: // an informational response came whole
 		c.a.awaitFirstByte()

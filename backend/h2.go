@@ -251,7 +251,7 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 		select {
 		case res := <-informed:
 			answered()
-			a.headersBegan()
+			a.headersCame(true)
 			if seen++; seen > maxInterim {
 				a.cancel(errInterim)
 			}

@@ -144,7 +144,7 @@ func TestTenThousandRemote(t *testing.T) {
 	var arrived atomic.Int64
 	answer := make(chan struct{})
 	b := newBackend(t, Config{
-		FirstByte: 5 * time.Minute, UntilHeaders: 10 * time.Minute,
+		Connect: 5 * time.Minute, Write: 5 * time.Minute, FirstByte: 5 * time.Minute, UntilHeaders: 10 * time.Minute,
 		Endpoints: []Endpoint{{URL: "http://127.0.0.1:9"}},
 	})
 	b.dialer.connect = func(context.Context, string, string) (net.Conn, error) {

@@ -298,3 +298,15 @@ func TestTimeoutsClientWrite(t *testing.T) {
 		t.Errorf("failure = %v, want client_gone", e)
 	}
 }
+
+// What takes time here, with a header section that came whole, is not held
+// against the backend.
+func TestHeaderStallIsNotOurs(t *testing.T) {
+	f := newFaults(t, say("HTTP/1.1 200 OK\r\n"+strings.Repeat("X-Field: a value that has to be looked at\r\n", 60)+"Content-Length: 5\r\n\r\nhello"))
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: f.url()}}, HeaderStall: time.Nanosecond, Retries: -1})
+	for range 300 {
+		if w := oneGet(b); w.Code != 200 {
+			t.Fatalf("answered %d %s", w.Code, w.Header().Get("Proxy-Status"))
+		}
+	}
+}
