@@ -3,19 +3,16 @@ package breaker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
 	"github.com/holdfast-go/holdfast/failure"
 )
 
 // ErrOpen is what a refusal matches with [errors.Is], whether the breaker is
-// open or half-open with all trials under way.
+// open, half-open with all trials under way, or recovering.
 var ErrOpen = errors.New("breaker: open")
 
 // errNeutral is the verdict that counts neither way, errFailed the failure, nil
@@ -29,15 +26,11 @@ var (
 // and needs no end: its timers end with the calls that they watch.
 type Breaker struct {
 	cfg   Config
-	gate  *gobreaker.TwoStepCircuitBreaker[struct{}]
-	stage atomic.Pointer[stage]       // stored with gobreaker's mutex held
+	rules rules
+	stage atomic.Pointer[stage]       // stored with mu held
 	last  atomic.Pointer[lastFailure] // never nil
 
-	// tripped is what readyToTrip saw. Only gobreaker's callbacks use it, with
-	// its mutex held.
-	tripped gobreaker.Counts
-
-	released atomic.Int32 // trials under way that gave their permits back
+	released atomic.Int32 // trials under way that gave their places back
 
 	queued     atomic.Bool // whether queue may be non-empty; spares deliver the lock
 	mu         sync.Mutex  // guards what follows; taken under gobreaker's mutex, never the other way round
@@ -58,22 +51,10 @@ func New(cfg Config) (*Breaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Breaker{cfg: cfg}
-	b.stage.Store(&stage{phase: Closed, since: time.Now()})
+	b := &Breaker{cfg: cfg, rules: cfg.rules()}
+	now := time.Now()
+	b.stage.Store(&stage{phase: Closed, since: now, gate: b.newGate(), window: newWindow(now, cfg.Window)})
 	b.last.Store(&lastFailure{})
-	// All four callbacks run with gobreaker's mutex held: they are arithmetic
-	// on values and atomic stores, and nothing of a user runs in them.
-	b.gate = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:          cfg.Name,
-		MaxRequests:   uint32(cfg.Trials), // validated: 1 to MaxInt32
-		Interval:      cfg.Window,
-		BucketPeriod:  cfg.Window / buckets,
-		Timeout:       cfg.OpenFor,
-		ReadyToTrip:   b.readyToTrip,
-		OnStateChange: b.onStateChange,
-		IsSuccessful:  func(err error) bool { return err == nil },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errNeutral) },
-	})
 	return b, nil
 }
 
@@ -85,18 +66,18 @@ func New(cfg Config) (*Breaker, error) {
 // of done counts. It may come from any goroutine, at any time.
 //
 // A trial that is not done within TrialTimeout has failed by then, and so has any
-// call that is not done within a positive SlowCall. Who makes calls whose answers
-// may stream for long uses [Breaker.AllowCall].
+// call that is not done within a positive SlowCall (with a SlowRatio it is slow).
+// Who makes calls whose answers may stream for long uses [Breaker.AllowCall].
 //
 // The error of a refusal is a *[failure.Error] with the cause breaker_open that
-// matches [ErrOpen]. Its RetryAfter is the time until trials are let through, 0
-// while trials are under way.
+// matches [ErrOpen]. Its RetryAfter is the time until trials are let through, or
+// until everybody is while the breaker recovers; 0, for unknown, while trials are
+// under way and while it is forced open.
 func (b *Breaker) Allow() (done func(error), err error) {
 	c := new(call)
 	ctx := context.Background()
-	if refusal := b.admit(ctx, c, b.cfg.SlowCall); refusal != nil {
-		b.refused(ctx, refusal)
-		return nil, refusal.err
+	if e := b.admit(ctx, c, b.cfg.SlowCall); e != nil {
+		return nil, e
 	}
 	return func(err error) { c.settle(ctx, b.judgeError(err)) }, nil
 }
@@ -109,9 +90,8 @@ func (b *Breaker) Allow() (done func(error), err error) {
 func (b *Breaker) AllowCall() (answered func(), done func(error), err error) {
 	c := new(call)
 	ctx := context.Background()
-	if refusal := b.admit(ctx, c, b.hung()); refusal != nil {
-		b.refused(ctx, refusal)
-		return nil, nil, refusal.err
+	if e := b.admit(ctx, c, b.hung()); e != nil {
+		return nil, nil, e
 	}
 	answered = func() {
 		c.answered.Store(true)
@@ -130,37 +110,70 @@ func (b *Breaker) hung() time.Duration {
 	return b.cfg.SlowCall
 }
 
-// refusal is a *failure.Error and the phase that it came of.
-type refusal struct {
-	err   *failure.Error
-	stage *stage
-}
-
 // admit lets c begin, or refuses it. slow is when it gets a verdict of its own,
-// not positive for never. While the breaker is closed this is one atomic load.
-//
-// gobreaker files a result under the bucket in which its permit was taken, and
-// forgets it when that bucket is out of the window: with a permit taken here, a
-// call that takes longer than Window to fail would never count. So a closed
-// breaker's permit is taken where the verdict falls, by count. A trial's is taken
-// here, since it is what limits their number.
-func (b *Breaker) admit(ctx context.Context, c *call, slow time.Duration) *refusal {
-	c.b, c.stage = b, b.stage.Load()
-	if c.stage.phase == Closed {
+// not positive for never. While the breaker is closed this is one atomic load (two
+// in one that recovered).
+func (b *Breaker) admit(ctx context.Context, c *call, slow time.Duration) *failure.Error {
+	st := b.stage.Load()
+	c.b, c.stage = b, st
+	if st.phase == Closed && (st.ramp == nil || st.ramp.over.Load()) {
 		if slow > 0 {
 			c.timer = time.AfterFunc(slow, c.expire)
 		}
 		return nil
 	}
-	done, err := b.gate.Allow()
-	st := b.stage.Load() // no older than what Allow saw
-	b.deliver(ctx)       // Allow itself moves an open breaker to half-open
-	if err != nil {
-		return &refusal{b.openError(st), st}
+	e := b.admitSome(ctx, c, slow)
+	if e != nil && b.cfg.DryRun {
+		c.stage = nil // what would have been refused is not counted
+		return nil
 	}
-	// If a failed trial opened the breaker again just now, or the others closed
-	// it, then gobreaker ignores this one's verdict by itself.
-	c.trial = done
+	return e
+}
+
+// admitSome is admit where not everybody is let through. Each turn of its loop
+// follows a change of the phase, or another one's moment between taking a permit
+// and giving it back.
+func (b *Breaker) admitSome(ctx context.Context, c *call, slow time.Duration) *failure.Error {
+	for st := c.stage; ; st = b.stage.Load() {
+		now := time.Now()
+		c.stage = st
+		switch d := st.decide(now, false); {
+		case d == refuse:
+			return b.refuse(ctx, st, now)
+		case d == pass:
+			if slow > 0 {
+				c.timer = time.AfterFunc(slow, c.expire)
+			}
+			return nil
+		case st.phase == Open:
+			// The trials' time has come: it is gobreaker's Allow that moves it on.
+			if done, err := st.gate.Allow(); err == nil {
+				done(errNeutral)
+			}
+			b.deliver(ctx)
+			if b.stage.Load() == st { // its clock is a moment behind
+				return b.refuse(ctx, st, now)
+			}
+		default:
+			done, err := st.gate.Allow()
+			if err == nil {
+				done(errNeutral)
+			}
+			// If the stage is what it was before Allow, then the permit is of that
+			// stage; else it may be of any, and is nobody's.
+			if err != nil || b.stage.Load() != st {
+				st.trials.end(true, false)
+				continue
+			}
+			c.trial = done
+			b.watchTrial(c, slow)
+			return nil
+		}
+	}
+}
+
+// watchTrial limits the time of a trial.
+func (b *Breaker) watchTrial(c *call, slow time.Duration) {
 	limit := b.cfg.TrialTimeout
 	if slow > 0 {
 		limit = min(limit, slow)
@@ -169,107 +182,51 @@ func (b *Breaker) admit(ctx context.Context, c *call, slow time.Duration) *refus
 	if b.cfg.TrialRelease > 0 && b.cfg.TrialRelease < limit {
 		c.patience = time.AfterFunc(b.cfg.TrialRelease, c.release)
 	}
-	return nil
 }
 
-// count files a verdict of a closed breaker's call.
-//
-// The stage is compared twice. Before, since a call of an earlier stage is old
-// news. And after the permit was taken: if the breaker opened and half-opened in
-// between, the permit is a trial's, and is given back. Where both times it was
-// the same stage, the permit is of that stage, too, and if it ends before done
-// is called, gobreaker drops the verdict.
-func (b *Breaker) count(at *stage, verdict error) {
-	if b.stage.Load() != at {
-		return
+// refuse tells of a refusal.
+func (b *Breaker) refuse(ctx context.Context, st *stage, now time.Time) *failure.Error {
+	e := b.openError(st, now)
+	if b.cfg.Observe != nil {
+		b.cfg.Observe(ctx, Event{
+			Kind: Refused, Name: b.cfg.Name, From: st.phase, To: st.phase, Reason: st.reason, DryRun: b.cfg.DryRun,
+			Requests: st.calls, Failures: st.failed, Slow: st.slow,
+			LastCause: b.last.Load().cause, RetryAfter: e.RetryAfter, Forced: st.forced, Share: st.share(now),
+		})
 	}
-	done, err := b.gate.Allow()
-	if err != nil {
-		return
-	}
-	if b.stage.Load() != at {
-		verdict = errNeutral
-	}
-	done(verdict)
-}
-
-// readyToTrip is called after every failure while closed, with gobreaker's
-// mutex held. Requests is no measure: it may contain what has no verdict.
-func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
-	if !trips(counts.TotalSuccesses, counts.TotalFailures, b.cfg.MinVolume, b.cfg.FailureRatio) {
-		return false
-	}
-	b.tripped = counts
-	return true
-}
-
-func trips(successes, failures uint32, minVolume int, ratio float64) bool {
-	volume := int(successes) + int(failures)
-	return volume >= minVolume && float64(failures)/float64(volume) >= ratio
-}
-
-const reasonDue = "trial due"
-
-// onStateChange is called with gobreaker's mutex held.
-func (b *Breaker) onStateChange(_ string, _, to gobreaker.State) {
-	old, last := b.stage.Load(), b.last.Load()
-	st := &stage{phase: Closed, since: time.Now()}
-	ev := Event{Kind: Changed, Name: b.cfg.Name, From: old.phase, LastCause: last.cause}
-	switch to {
-	case gobreaker.StateClosed:
-		st.reason = strconv.Itoa(b.cfg.Trials) + " of " + strconv.Itoa(b.cfg.Trials) + " trials succeeded"
-	case gobreaker.StateHalfOpen:
-		st.phase, st.reason, st.requests, st.failures = HalfOpen, reasonDue, old.requests, old.failures
-	case gobreaker.StateOpen:
-		st.phase, st.next = Open, st.since.Add(b.cfg.OpenFor)
-		ev.RetryAfter = b.cfg.OpenFor
-		if old.phase == HalfOpen {
-			st.reason, st.requests, st.failures = "trial failed", old.requests, old.failures
-		} else {
-			st.failures = int(b.tripped.TotalFailures)
-			st.requests = st.failures + int(b.tripped.TotalSuccesses)
-			st.reason = fmt.Sprintf("%d of %d calls within %v failed (%v opens)", st.failures, st.requests, b.cfg.Window, b.cfg.FailureRatio)
-			ev.Requests, ev.Failures = st.requests, st.failures
-		}
-	}
-	ev.To, ev.Reason = st.phase, st.reason
-	b.stage.Store(st)
-	b.enqueue(ev)
+	return e
 }
 
 // openError describes a refusal: rule, sample, next trial, last cause.
-func (b *Breaker) openError(st *stage) *failure.Error {
+func (b *Breaker) openError(st *stage, now time.Time) *failure.Error {
 	e := &failure.Error{Cause: failure.BreakerOpen, Err: ErrOpen}
 	d := make([]byte, 0, 160)
 	d = append(strconv.AppendQuote(append(d, "breaker "...), b.cfg.Name), ' ')
-	if st.phase == Open {
+	switch {
+	case st.forced == ForcedOpen:
+		d = st.since.UTC().AppendFormat(append(d, "forced open at "...), time.RFC3339)
+	case st.phase == Open:
 		// Refused is refused, even if the time ran out since: not 0, which
 		// would be "unknown".
-		e.RetryAfter = max(time.Until(st.next), time.Millisecond)
+		e.RetryAfter = max(st.next.Sub(now), time.Millisecond)
 		d = append(d, "opened at "...)
 		d = st.since.UTC().AppendFormat(d, time.RFC3339)
 		d = append(append(d, ": "...), st.reason...)
 		d = append(append(d, "; next trial in "...), e.RetryAfter.Round(time.Millisecond).String()...)
-	} else {
+	case st.phase == HalfOpen:
+		underWay, _ := st.trials.show()
 		d = append(d, "half-open: "...)
-		d = strconv.AppendInt(d, int64(b.cfg.Trials), 10)
+		d = strconv.AppendInt(d, int64(underWay), 10)
 		d = append(d, " trials are under way"...)
+	default:
+		e.RetryAfter = max(st.ramp.left(now), time.Millisecond)
+		d = append(d, "recovering: "...)
+		d = strconv.AppendInt(d, int64(percent(st.ramp.share(now))), 10)
+		d = append(append(d, " % admitted, all in "...), e.RetryAfter.Round(time.Millisecond).String()...)
 	}
 	if last := b.last.Load().text; last != "" {
 		d = append(append(d, "; last cause "...), last...)
 	}
 	e.Detail = string(d)
 	return e
-}
-
-// refused tells of a refusal.
-func (b *Breaker) refused(ctx context.Context, r *refusal) {
-	if b.cfg.Observe == nil {
-		return
-	}
-	b.cfg.Observe(ctx, Event{
-		Kind: Refused, Name: b.cfg.Name, From: r.stage.phase, To: r.stage.phase, Reason: r.stage.reason,
-		Requests: r.stage.requests, Failures: r.stage.failures,
-		LastCause: b.last.Load().cause, RetryAfter: r.err.RetryAfter,
-	})
 }

@@ -22,6 +22,9 @@ func TestNewValidates(t *testing.T) {
 		{SlowCall: -1},
 		{Window: 10 * time.Second, SlowCall: 4999 * time.Millisecond},
 		{Window: minWindow},
+		{Consecutive: -1, LocalConsecutive: -1, Jitter: -1, Ramp: -1, OpenMax: 5 * time.Second},
+		{Jitter: 0.99, Ramp: math.MaxInt64, OpenFor: math.MaxInt64, OpenMax: math.MaxInt64, Trials: 1, TrialsNeeded: math.MaxInt32},
+		{SlowCall: time.Second, SlowRatio: 1, DryRun: true},
 		{Window: maxWindow, OpenFor: math.MaxInt64, TrialTimeout: math.MaxInt64, FailureRatio: 1, MinVolume: 1, Trials: 1},
 		{Window: 10*time.Second + 7}, // no multiple of ten
 	}
@@ -56,6 +59,15 @@ func TestNewValidates(t *testing.T) {
 		{Config{TrialRelease: -time.Second}, []string{"Config.TrialRelease is -1s"}},
 		{Config{SlowCall: 5 * time.Second}, []string{"Config.SlowCall is 5s", "half of Window (10s)"}},
 		{Config{SlowCall: math.MaxInt64}, []string{"Config.SlowCall"}},
+		{Config{SlowRatio: 0.5}, []string{"Config.SlowRatio is 0.5", "SlowCall must be set"}},
+		{Config{SlowRatio: 0.5, SlowCall: -1}, []string{"SlowCall must be set"}},
+		{Config{SlowRatio: 1.5, SlowCall: time.Second}, []string{"Config.SlowRatio is 1.5"}},
+		{Config{SlowRatio: math.NaN(), SlowCall: time.Second}, []string{"Config.SlowRatio is NaN"}},
+		{Config{Jitter: 1}, []string{"Config.Jitter is 1"}},
+		{Config{Jitter: math.NaN()}, []string{"Config.Jitter is NaN"}},
+		{Config{OpenMax: 4 * time.Second}, []string{"Config.OpenMax is 4s", "at least OpenFor (5s)"}},
+		{Config{OpenMax: -1}, []string{"Config.OpenMax"}},
+		{Config{TrialsNeeded: -1}, []string{"Config.TrialsNeeded is -1"}},
 		{
 			Config{Window: -1, MinVolume: -1, Trials: -1, FailureRatio: 2, OpenFor: -1, TrialTimeout: -1, SlowCall: 1},
 			[]string{"Window", "MinVolume", "Trials", "FailureRatio", "OpenFor", "TrialTimeout", "SlowCall"},
@@ -92,7 +104,7 @@ func wantPhase(t *testing.T, b *Breaker, want Phase) {
 	}
 }
 
-func trip(t *testing.T, b *Breaker) {
+func trip1(t *testing.T, b *Breaker) {
 	t.Helper()
 	for range b.cfg.MinVolume {
 		call1(t, b, errBoom)
@@ -140,7 +152,7 @@ func TestTrips(t *testing.T) {
 
 func TestWindowRolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(t, Config{Window: 10 * time.Second, MinVolume: 10})
+		b := newBreaker(t, Config{Window: 10 * time.Second, MinVolume: 10, Consecutive: -1})
 		for range 9 {
 			call1(t, b, errBoom)
 		}
@@ -169,7 +181,7 @@ func TestCycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events []Event
 		b := newBreaker(t, Config{
-			Name: "shop", MinVolume: 2, OpenFor: 5 * time.Second, Trials: 2,
+			Name: "shop", MinVolume: 2, OpenFor: 5 * time.Second, Trials: 2, Jitter: -1, Ramp: -1,
 			Observe: func(_ context.Context, ev Event) { events = append(events, ev) },
 		})
 		refused := &failure.Error{Cause: failure.ConnectionRefused, Backend: "shop"}
@@ -328,7 +340,7 @@ func TestNeutral(t *testing.T) {
 		if s := b.State(); s.Phase != Closed || s.Requests != 0 {
 			t.Fatalf("State() = %+v, want nothing counted", s)
 		}
-		trip(t, b)
+		trip1(t, b)
 		time.Sleep(6 * time.Second)
 		for range 10 { // one place, ten times given back
 			call1(t, b, failure.ErrUnused)

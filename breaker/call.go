@@ -2,7 +2,6 @@ package breaker
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,20 +11,28 @@ import (
 // call is one call that was let through, until it has its verdict.
 type call struct {
 	b        *Breaker
-	stage    *stage      // in which it began
+	stage    *stage      // in which it began; nil of one that is not counted
 	trial    func(error) // gobreaker's, taken while half-open; nil of a closed breaker's call
 	timer    *time.Timer // nil where none watches
 	answered atomic.Bool // its final header section came
-	settled  atomic.Bool // it has its verdict
+	state    atomic.Uint32
 
 	patience *time.Timer // after which a trial is released; nil = never
-	permit   atomic.Bool // a trial's permit was given back, or used up by a verdict
+	placed   atomic.Bool // a trial's place was given back
 	loose    atomic.Bool // it is counted among the breaker's released trials
 }
 
+// The states of a call.
+const (
+	pending uint32 = iota
+	overdue        // counted as slow; how it ends is still of interest
+	settled        // it has its verdict
+)
+
 // settle gives the call its verdict, if it has none yet.
 func (c *call) settle(ctx context.Context, v verdict) {
-	if !c.settled.CompareAndSwap(false, true) {
+	before := c.state.Swap(settled)
+	if before == settled {
 		return
 	}
 	if c.timer != nil {
@@ -34,48 +41,61 @@ func (c *call) settle(ctx context.Context, v verdict) {
 	if c.patience != nil {
 		c.patience.Stop()
 	}
-	c.file(ctx, v)
+	c.file(ctx, v, before == overdue)
 }
 
 // expire is the timer's end of settle. It must not look at c.timer, which the
 // caller of AfterFunc may not have stored yet.
 func (c *call) expire() {
-	if !c.settled.CompareAndSwap(false, true) {
-		return
-	}
-	v := verdict{outcome: failed, cause: failure.FirstByteTimeout, text: "no answer in time"}
-	if c.answered.Load() {
+	ctx := context.Background()
+	v := verdict{outcome: failed, cause: failure.FirstByteTimeout, text: "no answer in time", failure: silent}
+	answered := c.answered.Load()
+	if answered {
 		v = verdict{outcome: succeeded}
 	}
-	c.file(context.Background(), v)
+	if c.trial == nil && !answered && c.b.cfg.SlowRatio > 0 {
+		if c.state.CompareAndSwap(pending, overdue) {
+			c.b.note(c, v)
+			c.b.count(c.stage, slow)
+			c.b.deliver(ctx)
+		}
+		return
+	}
+	if c.state.CompareAndSwap(pending, settled) {
+		c.file(ctx, v, false)
+	}
 }
 
-func (c *call) file(ctx context.Context, v verdict) {
+// note keeps what a failure that counts was, before the change that it may bring
+// about.
+func (b *Breaker) note(c *call, v verdict) {
+	if c.trial != nil || b.stage.Load() == c.stage {
+		b.last.Store(&lastFailure{cause: v.cause, text: v.String()})
+	}
+}
+
+// file counts a verdict; wasSlow tells that the call was counted as slow before.
+func (c *call) file(ctx context.Context, v verdict, wasSlow bool) {
 	b := c.b
-	verdict := error(nil)
-	switch v.outcome {
-	case succeeded:
-	case neutral:
-		verdict = errNeutral
-	case failed:
-		verdict = errFailed
-		if c.trial != nil || b.stage.Load() == c.stage {
-			b.last.Store(&lastFailure{cause: v.cause, text: v.String()}) // before the change that it may bring about
-		}
+	if v.outcome == failed {
+		b.note(c, v)
 	}
 	switch {
 	case c.trial != nil:
-		c.fileTrial(verdict)
+		c.fileTrial(v.outcome)
+	case c.stage == nil:
 	case v.outcome != neutral:
-		b.count(c.stage, verdict)
+		b.count(c.stage, v.kind(wasSlow))
+	case v.unused && !wasSlow:
+		c.stage.ramp.back()
 	}
 	b.deliver(ctx)
 }
 
-// release gives the permit of a trial that has no answer yet back.
+// release gives the place of a trial that has no answer yet back.
 func (c *call) release() {
 	b := c.b
-	if c.answered.Load() || c.settled.Load() {
+	if c.answered.Load() || c.state.Load() == settled {
 		return
 	}
 	if b.released.Add(1) > maxReleased {
@@ -83,20 +103,28 @@ func (c *call) release() {
 		return
 	}
 	c.loose.Store(true)
-	if c.permit.CompareAndSwap(false, true) {
-		c.trial(errNeutral)
+	if c.placed.CompareAndSwap(false, true) {
+		c.stage.trials.end(true, false)
 	}
-	if c.settled.Load() { // meanwhile
+	if c.state.Load() == settled { // meanwhile
 		c.tied()
 	}
 }
 
-// fileTrial tells gobreaker a trial's verdict. Its done can be called again after
-// an exclusion, which gave the permit back: in the same phase a success and a
-// failure count as they would have. What is given back is so once only.
-func (c *call) fileTrial(verdict error) {
-	if c.permit.CompareAndSwap(false, true) || !errors.Is(verdict, errNeutral) {
-		c.trial(verdict)
+// fileTrial tells gobreaker a trial's verdict. Its place is free only when
+// nobody would take it for a trial too many: after a failure is known, and
+// together with the success.
+//
+// Of another stage it must not even be told what it would ignore: hearing
+// anything moves an open one to half-open by its own time, which is not ours.
+func (c *call) fileTrial(o outcome) {
+	current := c.b.stage.Load() == c.stage
+	if o == failed && current {
+		c.trial(errFailed)
+	}
+	c.stage.trials.end(c.placed.CompareAndSwap(false, true), o == succeeded)
+	if o == succeeded && current {
+		c.trial(nil)
 	}
 	c.tied()
 }

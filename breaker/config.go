@@ -2,9 +2,6 @@ package breaker
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -20,23 +17,87 @@ type Config struct {
 	// 10 s; otherwise from 10 ms to 24 h.
 	Window time.Duration
 
-	// MinVolume is how many verdicts (successes and failures; not calls in
-	// flight, nothing neutral) must have fallen in the window before the ratio
-	// counts. 0 is 20; negative is an error.
+	// MinVolume is how many verdicts (of calls; not those in flight, nothing
+	// neutral) must have fallen in the window before a ratio counts. 0 is 20, two
+	// a second: fewer make a ratio of one unlucky page. Where traffic never
+	// reaches it, runs of failures open (Consecutive). Negative is an error.
+	//
+	// While the breaker recovers (Ramp), five are enough.
 	MinVolume int
 
 	// FailureRatio is the share of failures among those verdicts at which the
-	// breaker opens. 0 is 0.5; otherwise above 0 and at most 1.
+	// breaker opens. 0 is 0.5: while more than half is answered well, refusing
+	// everybody does more harm than the failures. Otherwise above 0 and at most 1.
 	FailureRatio float64
 
-	// OpenFor is how long calls are refused before trials are let through. 0 is
-	// 5 s; negative is an error.
+	// Consecutive is how many failures in a row, with no success between them,
+	// open the breaker, however few they are and however long they take.
+	//
+	// 0 is automatic, for sites with so few requests that MinVolume is never
+	// reached, where each visitor would wait for a timeout: five in a row that
+	// brought no answer at all and are spread over at least Window. A 5xx is an
+	// answer: one broken page that a robot asks for again and again must not
+	// close the others. With more traffic that rule never decides, the ratio does.
+	//
+	// A positive number counts any failure and opens in the same moment: under
+	// much traffic with a few failures it will happen by chance (five in a row,
+	// of one in ten and a thousand a second, every two minutes). Negative is never.
+	Consecutive int
+
+	// LocalConsecutive is the same for failures to reach the backend at all
+	// ([failure.LocalFailure]: no such name, nothing listens, no handshake), which
+	// count among all others, too. A success ends such a run and so does any other
+	// failure of a backend that was reached.
+	//
+	// 0 is automatic: five in a row that are spread over at least OpenFor. There is
+	// no doubt about a backend that is gone, however good the window's ratio still
+	// is; but a restart that takes less than OpenFor must not be made longer by
+	// refusing for OpenFor. A positive number opens in the same moment, negative is
+	// never.
+	LocalConsecutive int
+
+	// OpenFor is how long calls are refused before trials are let through, give or
+	// take Jitter. 0 is 5 s: long against a restart's last second, short against a
+	// visitor's patience. Negative is an error.
 	OpenFor time.Duration
 
-	// Trials is how many calls are let through while half-open, at most so many
-	// at once, and how many of them must succeed without a failure among them
-	// to close the breaker. 0 is 3; negative is an error.
+	// OpenMax bounds how OpenFor grows while an outage goes on: a breaker that has
+	// to open again stays open for a tenth of the time since the outage began, at
+	// least OpenFor and at most OpenMax. So recovery is noticed with a delay of a
+	// tenth of the outage, a short outage is not made longer by growth, and a long
+	// one costs few trials. The outage is over when the breaker was closed for
+	// Window, Ramp, or as long as it was open last, whichever is longest.
+	//
+	// 0 is ten times OpenFor, at least 60 s; the same as OpenFor is no growth;
+	// less, or negative, is an error.
+	OpenMax time.Duration
+
+	// Jitter is by how much an open time differs at random, as a share of it: of
+	// many breakers that opened in one moment not all try in one. What is told (in
+	// Retry-After, State) is the time as it is. 0 is 0.2, that is ±20 %; negative
+	// is none; 1 and more is an error.
+	Jitter float64
+
+	// Trials is how many calls are let through at once while half-open. 0 is 3: a
+	// backend that is dead is asked no more than that, and its visitors wait no
+	// longer for it; negative is an error.
 	Trials int
+
+	// TrialsNeeded is how many trials must succeed, without a failure among them,
+	// to close the breaker. If it is more than Trials they are made one after the
+	// other, Trials at a time. If it is less the first that succeed close it. 0 is
+	// as many as Trials; negative is an error.
+	TrialsNeeded int
+
+	// Ramp is the time after closing over which a growing share of calls is
+	// admitted, from none to all of them in a straight line, and the others are
+	// refused: a backend that just came back has cold caches, and everybody waits
+	// for it. But 20 calls at first, and 10 more each second, are always admitted,
+	// so that little traffic notices nothing. Which calls is no matter of chance:
+	// at 40 %, two of five.
+	//
+	// 0 is as long as OpenFor, at most 10 s; negative is none.
+	Ramp time.Duration
 
 	// SlowCall is the time at which a call that goes on gets its verdict: a
 	// failure if it was not answered yet, a success if it was. Its own course
@@ -48,11 +109,27 @@ type Config struct {
 	// them. With [Breaker.Allow], where nobody tells of the answer, it is the
 	// time until done is called; not so with [Breaker.AllowCall].
 	//
+	// With a SlowRatio a call without an answer at SlowCall is slow instead of
+	// failed; see there.
+	//
 	// 0 judges nothing for being slow, only for being hung: it is 60 s, longer
 	// than working backends take to begin an answer, and does not apply to
 	// Allow. (Holdfast's own backend fails a call without a first byte sooner,
 	// and that counts as a failure anyway.) Negative is never.
 	SlowCall time.Duration
+
+	// SlowRatio is the share of slow calls among the verdicts of the window at
+	// which the breaker opens, from MinVolume on, though they end well. A call is
+	// slow if it has no answer at SlowCall, which must be set; it is counted then,
+	// while it goes on, so that a backend that stalls opens the breaker though no
+	// call has ended. If it fails in the end it is a failure, too, and one call all
+	// the same; a slow trial has failed. 0 has no verdict of slowness: what goes on
+	// unanswered at SlowCall has failed. Otherwise above 0 and at most 1.
+	//
+	// Set it where waiting is worse than the breaker's answer, since there is a
+	// cache with stale pages or a second backend: at 0.8 or so, for when nearly
+	// everything is slow.
+	SlowRatio float64
 
 	// TrialTimeout is the time after which a trial without a verdict counts as
 	// failed, so that a lost one can't keep the breaker half-open for good. It
@@ -78,89 +155,20 @@ type Config struct {
 	// the goroutine of the call, under no lock.
 	IsFailure func(*failure.Error, int) bool
 
+	// DryRun has everything decided and told to Observe (with DryRun set), and
+	// nobody refused, whatever [Breaker.Force] says. What would have been refused
+	// is not counted. As a backend in trouble gets no rest this way, it takes
+	// longer to recover than it would.
+	DryRun bool
+
 	// ErrorHandler answers the requests that Handler refuses. nil is
 	// [failure.WriteError].
 	ErrorHandler failure.ErrorHandler
 
-	// Observe is told of every change of phase and every refusal; nil is
-	// nobody. It runs on the goroutine of a call or of its timer, under no
+	// Observe is told of every change of phase and every refusal, also of those
+	// of a dry run; nil is nobody. It runs on the goroutine of a call or of its timer, under no
 	// lock, one change after the other in their order, and may call the
 	// Breaker. The context is that of the request that brought it about where
 	// Handler knows it.
 	Observe func(context.Context, Event)
-}
-
-const (
-	buckets = 10
-
-	defaultName         = "breaker"
-	defaultWindow       = 10 * time.Second
-	defaultMinVolume    = 20
-	defaultRatio        = 0.5
-	defaultOpenFor      = 5 * time.Second
-	defaultTrials       = 3
-	defaultTrialTimeout = 20 * time.Second
-
-	// hungAfter is the SlowCall of those who set none.
-	hungAfter = 60 * time.Second
-
-	// maxReleased bounds what a backend that hangs is asked beside its trials.
-	maxReleased = 32
-
-	minWindow = buckets * time.Millisecond
-	maxWindow = 24 * time.Hour
-)
-
-// normalize fills in the defaults and validates everything.
-func (c Config) normalize() (Config, error) {
-	var errs []error
-	bad := func(field string, value any, must string) {
-		errs = append(errs, fmt.Errorf("breaker: Config.%s is %v: must be %s", field, value, must))
-	}
-	if c.Name == "" {
-		c.Name = defaultName
-	}
-	switch {
-	case c.Window == 0:
-		c.Window = defaultWindow
-	case c.Window < minWindow || c.Window > maxWindow:
-		bad("Window", c.Window, fmt.Sprintf("from %v to %v, or 0 for %v", minWindow, maxWindow, defaultWindow))
-	}
-	c.MinVolume = count(c.MinVolume, defaultMinVolume, "MinVolume", bad)
-	c.Trials = count(c.Trials, defaultTrials, "Trials", bad)
-	switch {
-	case c.FailureRatio == 0:
-		c.FailureRatio = defaultRatio
-	case !(c.FailureRatio > 0 && c.FailureRatio <= 1): // NaN is neither
-		bad("FailureRatio", c.FailureRatio, fmt.Sprintf("above 0 and at most 1, or 0 for %v", defaultRatio))
-	}
-	c.OpenFor = positive(c.OpenFor, defaultOpenFor, "OpenFor", bad)
-	c.TrialTimeout = positive(c.TrialTimeout, defaultTrialTimeout, "TrialTimeout", bad)
-	if c.TrialRelease < 0 {
-		bad("TrialRelease", c.TrialRelease, "positive, or 0 for never")
-	}
-	if c.SlowCall > 0 && c.SlowCall >= c.Window-c.SlowCall {
-		bad("SlowCall", c.SlowCall, fmt.Sprintf("shorter than half of Window (%v), 0 for hung calls only, or negative for never", c.Window))
-	}
-	return c, errors.Join(errs...)
-}
-
-func count(n, byDefault int, field string, bad func(string, any, string)) int {
-	if n == 0 {
-		return byDefault
-	}
-	if n < 0 || n > math.MaxInt32 {
-		bad(field, n, fmt.Sprintf("from 1 to %d, or 0 for %d", math.MaxInt32, byDefault))
-	}
-	return n
-}
-
-func positive(d, byDefault time.Duration, field string, bad func(string, any, string)) time.Duration {
-	if d == 0 {
-		return byDefault
-	}
-	if d < 0 {
-		bad(field, d, fmt.Sprintf("positive, or 0 for %v", byDefault))
-	}
-	return d
 }

@@ -3,11 +3,17 @@
 // error) and the backend gets room to recover.
 //
 // While it is closed, calls pass, and their verdicts are counted over a rolling
-// window. If at least MinVolume verdicts fell in the window and the share of
-// failures reaches FailureRatio, it opens: calls are refused for OpenFor with
-// an error that matches [ErrOpen] and knows the time left. Then it is half-open:
-// at most Trials calls are let through to see. If all of them succeed it
-// closes, if one fails it opens again.
+// window. It opens if at least MinVolume verdicts fell in the window and the share
+// of failures reaches FailureRatio, or that of slow calls SlowRatio; or after
+// failures in a row, which is what protects a site of few requests a minute
+// (Consecutive, LocalConsecutive). Then calls are refused for OpenFor with an error
+// that matches [ErrOpen] and knows the time left. Then it is half-open: at most
+// Trials calls are let through at once to see. If TrialsNeeded of them succeed it
+// closes, if one fails it opens again, for longer if the outage goes on. After it
+// closed a growing share of calls is admitted over Ramp.
+//
+// [Breaker.Force] takes the decision out of its hands, Config.DryRun takes the
+// effect from its decisions, [Breaker.State] and [Breaker.Explain] show them.
 //
 // # One verdict per call
 //
@@ -27,9 +33,10 @@
 // whatever the table of causes calls neutral. A neutral trial gives its place
 // back.
 //
-// # In front of a handler, or as a gate
+// # In front of a handler, of a transport, or as a gate
 //
-// [Breaker.Handler] wraps any handler. [Breaker.Allow] is the decision alone;
+// [Breaker.Handler] wraps any handler and [Breaker.RoundTripper] any transport.
+// [Breaker.Allow] is the decision alone;
 // it has the form of the gate that the backend package asks before it uses an
 // endpoint. [Breaker.AllowCall] also learns when a call was answered, which
 // Handler sees by itself.

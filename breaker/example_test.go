@@ -16,6 +16,7 @@ func Example() {
 	trip, err := breaker.New(breaker.Config{
 		MinVolume: 3,
 		OpenFor:   30 * time.Second,
+		Jitter:    -1,
 		Observe: func(_ context.Context, ev breaker.Event) {
 			if ev.Kind == breaker.Changed {
 				fmt.Printf("%v to %v: %s\n", ev.From, ev.To, ev.Reason)

@@ -14,7 +14,8 @@ import (
 // Handler puts the breaker in front of next. A refused request never reaches
 // next: the refusal is reported to the request's slot and answered by
 // ErrorHandler, with 503, cause breaker_open and, where the time is known,
-// Retry-After.
+// Retry-After. Its detail has the last underlying cause, and a cache further out
+// that has a stale copy serves that.
 //
 // A call is judged by the failure that was reported during it and not mended
 // within it ([failure.Report]); where there is none, by its status
@@ -26,9 +27,8 @@ func (b *Breaker) Handler(next http.Handler) http.Handler {
 	slow := b.hung()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := new(exchange)
-		if refusal := b.admit(r.Context(), &x.call, slow); refusal != nil {
-			b.refused(r.Context(), refusal)
-			failure.Serve(w, r, refusal.err, b.cfg.ErrorHandler)
+		if e := b.admit(r.Context(), &x.call, slow); e != nil {
+			failure.Serve(w, r, e, b.cfg.ErrorHandler)
 			return
 		}
 		ctx := failure.Track(r.Context())
@@ -109,7 +109,7 @@ func (x *exchange) end() {
 			v = x.b.judgeReported(e, x.Status())
 		}
 	} else if p != nil {
-		v = verdict{outcome: failed, cause: failure.Panic}
+		v = verdict{outcome: failed, cause: failure.Panic, failure: silent}
 	}
 	x.settle(x.ctx, v)
 	if p != nil {

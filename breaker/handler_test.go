@@ -175,7 +175,7 @@ func TestHandlerRepanics(t *testing.T) {
 	for _, value := range []any{http.ErrAbortHandler, errBoom, "text", &struct{ int }{1}} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBreaker(t, Config{MinVolume: 1, Trials: 1})
-			trip(t, b)
+			trip1(t, b)
 			time.Sleep(6 * time.Second)
 			h := b.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(value) }))
 			func() {
@@ -202,7 +202,7 @@ func TestHandlerRefuses(t *testing.T) {
 			called++
 			failure.Serve(w, r, failure.New(failure.ConnectionRefused, nil), nil)
 		})
-		b := newBreaker(t, Config{MinVolume: 3, OpenFor: 5 * time.Second})
+		b := newBreaker(t, Config{MinVolume: 3, OpenFor: 5 * time.Second, Jitter: -1})
 		h := b.Handler(next)
 		for range 3 {
 			if got := get(h).Code; got != http.StatusBadGateway {
@@ -246,7 +246,7 @@ func TestTrialIsJudgedAtItsHeaders(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusBadGateway} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBreaker(t, Config{MinVolume: 1, Trials: 1, TrialTimeout: time.Second})
-			trip(t, b)
+			trip1(t, b)
 			time.Sleep(6 * time.Second)
 			answer, end := make(chan struct{}), make(chan struct{})
 			h := b.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -36,7 +36,7 @@ func TestObserveMayUseTheBreaker(t *testing.T) {
 				}
 			}
 		}})
-		trip(t, b)
+		trip1(t, b)
 		time.Sleep(6 * time.Second)
 		if done, err := b.Allow(); err == nil {
 			done(nil)
@@ -265,8 +265,8 @@ func TestCallsInFlightAreNoVolume(t *testing.T) {
 // A trial whose verdict never comes would keep it half-open for good.
 func TestLostTrials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: 5 * time.Second, TrialTimeout: 10 * time.Second})
-		trip(t, b)
+		b := newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: 5 * time.Second, TrialTimeout: 10 * time.Second, Jitter: -1})
+		trip1(t, b)
 		time.Sleep(5*time.Second + 1)
 		var lost []func(error)
 		for range 3 {
@@ -298,8 +298,8 @@ func TestLostTrials(t *testing.T) {
 // Trials that hang keep nobody from trying again, and count when they end.
 func TestTrialRelease(t *testing.T) {
 	halfOpen := func(t *testing.T) (b *Breaker, hung []func(error)) {
-		b = newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: time.Second, TrialRelease: time.Second})
-		trip(t, b)
+		b = newBreaker(t, Config{MinVolume: 1, Trials: 3, OpenFor: time.Second, TrialRelease: time.Second, Jitter: -1})
+		trip1(t, b)
 		time.Sleep(time.Second + 1)
 		for range 3 {
 			done, err := b.Allow()
@@ -432,7 +432,7 @@ func TestOldVerdicts(t *testing.T) {
 			}
 			old = append(old, done)
 		}
-		trip(t, b)
+		trip1(t, b)
 		for _, done := range old[:5] {
 			done(nil)
 		}
@@ -459,17 +459,21 @@ func TestOldVerdicts(t *testing.T) {
 	})
 }
 
-// Between looking at the stage and taking the permit that a verdict is filed
-// with, the breaker may become half-open: then the permit is a trial's, and the
-// verdict must not be the trial's.
+// Between looking at the stage and filing a verdict the breaker may become
+// half-open: the verdict must not be a trial's, nor take its place.
 func TestVerdictMeetsHalfOpen(t *testing.T) {
-	for _, verdict := range []error{errFailed, nil} {
+	for _, k := range []kind{good, silent} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBreaker(t, Config{MinVolume: 1, Trials: 1})
-			trip(t, b)
+			closed := b.stage.Load()
+			trip1(t, b)
 			time.Sleep(6 * time.Second)
-			b.count(b.stage.Load(), verdict) // taking the permit moves it on
+			b.count(closed, k)
+			b.count(b.stage.Load(), k) // open, but due
 			wantPhase(t, b, HalfOpen)
+			if p := b.stage.Load().phase; p != Open {
+				t.Errorf("a verdict moved the breaker to %v", p)
+			}
 			call1(t, b, nil) // the place is free
 			wantPhase(t, b, Closed)
 		})
@@ -481,7 +485,7 @@ func TestStateHasNoSideEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := 0
 		b := newBreaker(t, Config{MinVolume: 1, Observe: func(context.Context, Event) { events++ }})
-		trip(t, b)
+		trip1(t, b)
 		time.Sleep(time.Minute)
 		before := b.State()
 		time.Sleep(time.Minute)

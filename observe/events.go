@@ -96,6 +96,15 @@ func (o *Observer) Breaker(ctx context.Context, ev breaker.Event) {
 	if ev.Requests > 0 {
 		attrs = append(attrs, slog.Int("requests", ev.Requests), slog.Int("failures", ev.Failures))
 	}
+	if ev.Slow > 0 {
+		attrs = append(attrs, slog.Int("slow", ev.Slow))
+	}
+	if ev.Forced != breaker.Automatic {
+		attrs = append(attrs, slog.String("forced", ev.Forced.String()))
+	}
+	if ev.DryRun {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
 	if ev.LastCause != 0 {
 		attrs = append(attrs, slog.String("last_cause", ev.LastCause.String()))
 	}

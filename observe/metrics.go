@@ -70,6 +70,7 @@ type metrics struct {
 	breakerPhase *children[breakerPhase, prometheus.Gauge]
 	changes      *children[breakerPhase, prometheus.Counter]
 	refused      *children[string, prometheus.Counter]
+	dryRefused   *children[string, prometheus.Counter]
 	outcomes     *children[outcomeRung, prometheus.Counter]
 	collapsed    prometheus.Counter
 	fills        *children[string, prometheus.Counter]
@@ -132,6 +133,7 @@ func newMetrics() *metrics {
 		[]string{"breaker", "phase"}, breakerPhase{other, other}, bp, 0)
 	m.changes = counters(m, "breaker_changes_total", "Changes by the phase that began.", []string{"breaker", "to"}, breakerPhase{other, other}, bp)
 	m.refused = counters(m, "breaker_refused_total", "Calls that were refused.", []string{"breaker"}, other, one)
+	m.dryRefused = counters(m, "breaker_dry_run_refused_total", "Calls that would have been refused, and passed in a dry run.", []string{"breaker"}, other, one)
 
 	m.outcomes = counters(m, "cache_requests_total", "Requests by what the cache did, and by the rung if stale content was served.",
 		[]string{"outcome", "rung"}, outcomeRung{other, other}, func(k outcomeRung) []string { return []string{k.outcome, k.rung} })
@@ -329,6 +331,10 @@ func (m *metrics) breaker(ev breaker.Event) {
 			m.breakerPhase.of(breakerPhase{ev.Name, p.String()}).Set(in)
 		}
 	case breaker.Refused:
+		if ev.DryRun {
+			m.dryRefused.of(ev.Name).Inc()
+			return
+		}
 		m.refused.of(ev.Name).Inc()
 	}
 }

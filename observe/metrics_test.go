@@ -108,6 +108,7 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Backend(ctx, backend.Event{Kind: backend.AddressesChanged, Backend: "shop", Detail: "shop.example has 192.0.2.1"})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Closed, To: breaker.Open, Reason: "ratio", Requests: 20, Failures: 11, LastCause: failure.ConnectionRefused, RetryAfter: 5 * time.Second})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open, DryRun: true})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Open, To: breaker.HalfOpen})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Stale, Rung: failure.StaleIfError, Collapsed: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Hit})
@@ -145,6 +146,7 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_breaker_phase{breaker="trip",phase="half_open"} 1`,
 		`holdfast_breaker_changes_total{breaker="trip",to="open"} 1`,
 		`holdfast_breaker_refused_total{breaker="trip"} 1`,
+		`holdfast_breaker_dry_run_refused_total{breaker="trip"} 1`,
 		`holdfast_cache_requests_total{outcome="stale",rung="stale_if_error"} 1`,
 		`holdfast_cache_requests_total{outcome="hit",rung="none"} 1`,
 		`holdfast_cache_collapsed_total 1`,
