@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // DNS response codes (RFC 1035 section 4.1.1).
@@ -176,11 +177,10 @@ func netFaults(t *testing.T) []fault {
 // is full: the kernel drops further SYNs.
 func fullQueue(t *testing.T, _ *faults) string {
 	t.Helper()
-	fd, addr := bound(t)
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
+	held := porttest.Hold(t, "127.0.0.1:0")
+	addr := held.Addr()
+	ln := held.ListenQueue(t, 0)
+	t.Cleanup(func() { ln.Close() })
 	for range 64 {
 		c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"maps"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -323,26 +323,7 @@ func refusedURL(t *testing.T, _ *faults) string { return "http://" + refusing(t)
 // refusing is an address where nobody listens until the test ends: it is taken.
 func refusing(t testing.TB) string {
 	t.Helper()
-	fd, addr := bound(t)
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	return addr
-}
-
-// bound is a socket with an address that does not listen.
-func bound(t testing.TB) (fd int, addr string) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
+	return porttest.Hold(t, "127.0.0.1:0").Addr()
 }
 
 func failingDial(errno syscall.Errno) func(*dialer) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // town is a set of addresses where somebody answers or nobody does, without
@@ -435,14 +436,11 @@ func TestRestartUnderLoad(t *testing.T) {
 	}
 	await(t, "traffic", func() bool { return gets.Load() > 50 })
 	srv.Close()
+	held := porttest.Hold(t, addr)
 	down := time.NewTimer(1500 * time.Millisecond)
 	<-down.C
 	before := gets.Load()
-	ln, err = net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv = serve(ln)
+	srv = serve(held.Listen(t))
 	defer srv.Close()
 	await(t, "traffic again", func() bool { return gets.Load() > before+100 })
 	close(stop)

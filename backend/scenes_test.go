@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // house is an endpoint that is killed and started again on its address.
@@ -22,13 +23,15 @@ type house struct {
 	t       testing.TB
 	addr    string
 	handler http.Handler
-	srv     *http.Server // nil: down
+	srv     *http.Server   // nil: down
+	held    *porttest.Held // while it is down
 	served  chan struct{}
 }
 
 func newHouse(t testing.TB, h http.Handler) *house {
 	t.Helper()
-	o := &house{t: t, addr: "127.0.0.1:0", handler: h}
+	o := &house{t: t, handler: h, held: porttest.Hold(t, "127.0.0.1:0")}
+	o.addr = o.held.Addr()
 	o.start()
 	t.Cleanup(o.kill)
 	return o
@@ -38,11 +41,7 @@ func (o *house) url() string { return "http://" + o.addr }
 
 func (o *house) start() {
 	o.t.Helper()
-	ln, err := net.Listen("tcp", o.addr)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	o.addr = ln.Addr().String()
+	ln := o.held.Listen(o.t)
 	o.srv = &http.Server{Handler: o.handler, ErrorLog: quiet, ReadHeaderTimeout: time.Minute}
 	o.served = make(chan struct{})
 	go func(srv *http.Server, served chan struct{}) {
@@ -56,7 +55,7 @@ func (o *house) kill() {
 	if o.srv != nil {
 		o.srv.Close()
 		<-o.served
-		o.srv = nil
+		o.srv, o.held = nil, porttest.Hold(o.t, o.addr)
 	}
 }
 

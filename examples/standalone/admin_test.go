@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // Readiness does not follow the origin: a proxy whose origin is down still has what
@@ -47,6 +49,7 @@ func TestAdmin(t *testing.T) {
 	}
 
 	origin.Close()
+	porttest.Hold(t, hostOf(t, origin.URL))
 	eventually(t, "/readyz tells of the check", func() bool {
 		r := get(t, c, p.admin+"/readyz")
 		if r.StatusCode != http.StatusOK {

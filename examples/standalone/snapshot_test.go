@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // storing is an origin whose pages may be stored for an hour.
@@ -47,6 +49,7 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	origin.Close()
+	porttest.Hold(t, hostOf(t, origin.URL))
 
 	p = start(t, args...)
 	for _, path := range []string{"/a", "/b"} {

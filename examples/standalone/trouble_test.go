@@ -2,20 +2,18 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-go/holdfast/internal/porttest"
 )
 
 // ill is an origin on raw sockets that can be made to fail in any way, and counts
@@ -71,35 +69,12 @@ func (o *ill) accept(l net.Listener) {
 	})
 }
 
-// refuse closes everything, and keeps the port: whoever connects is refused, and
-// nobody else gets it. The func that it returns listens again.
+// refuse closes everything, and keeps the port: whoever connects is refused. The
+// func that it returns listens again.
 func (o *ill) refuse(t *testing.T) (again func()) {
 	o.hangUp()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := os.NewFile(uintptr(fd), "the origin's port")
-	t.Cleanup(func() { file.Close() })
-	at := netip.MustParseAddrPort(o.addr)
-	err = errors.Join(
-		syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1),
-		syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := syscall.Listen(fd, 128); err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.FileListener(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file.Close()
-		o.accept(l)
-	}
+	held := porttest.Hold(t, o.addr)
+	return func() { o.accept(held.Listen(t)) }
 }
 
 // hangUp closes everything.
