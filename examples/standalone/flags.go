@@ -46,7 +46,8 @@ type config struct {
 	breakerOpen            time.Duration // until the next trial
 	breakerSlow            time.Duration // after which a call without an answer counts as failed
 	trustedProxies         []netip.Prefix
-	health                 string // "" is no check
+	dryRun                 []string // of dryRuns
+	health                 string   // "" is no check
 	healthInterval         time.Duration
 	lameDuck               time.Duration
 	drainTimeout           time.Duration
@@ -159,6 +160,7 @@ func newLine(demo bool) *line {
 	add(l, "max-in-flight", &l.maxInFlight, parseCount)
 	add(l, "queue", &l.queue, parseQueue)
 	add(l, "queue-wait", &l.queueWait, parsePositive)
+	add(l, "dry-run", &l.dryRun, parseDryRun)
 	add(l, "breaker-ratio", &l.breakerRatio, parseShare)
 	add(l, "breaker-min", &l.breakerMin, parseCount)
 	add(l, "breaker-window", &l.breakerWindow, parseSpan)
@@ -268,6 +270,8 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-breaker-window and -breaker-slow need -backend: the demonstration has a window of its own")
 	case c.breakerSlow > 0 && 2*c.breakerSlow >= cmp.Or(c.breakerWindow, defaultBreakerWindow):
 		return fmt.Errorf("-breaker-slow %v must be shorter than half of -breaker-window %v: what is counted together must be of the same time", c.breakerSlow, cmp.Or(c.breakerWindow, defaultBreakerWindow))
+	case c.dry("rate") && c.rate == 0:
+		return errors.New("-dry-run rate needs -rate: must be given together, such as -rate 10/s -dry-run rate")
 	case c.burst > 0 && c.rate == 0:
 		return errors.New("-burst needs -rate: must be given together, such as -rate 10/s -burst 20")
 	case c.maxObject > c.cacheMemory/8:
@@ -279,6 +283,9 @@ func (c *config) check(given map[string]bool) error {
 	}
 	return c.checkAddrs()
 }
+
+// dry tells whether a part is to decide and tell, and do nothing.
+func (c *config) dry(part string) bool { return slices.Contains(c.dryRun, part) }
 
 func (c *config) checkAddrs() error {
 	if overlap(c.listen, c.admin) {

@@ -137,6 +137,9 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-health=/%zz", site}, "-health", "/healthz"},
 		{[]string{"-health=/a\nb", site}, "-health", "/healthz"},
 		{[]string{"-demo", "-health=/"}, "-health", "needs -backend"},
+		{[]string{"-dry-run=cache", site}, "-dry-run", "breaker, eject, rate"},
+		{[]string{"-dry-run=", site}, "-dry-run", "breaker, eject, rate"},
+		{[]string{"-dry-run=breaker,rate", site}, "-dry-run", "needs -rate"},
 		{[]string{"-breaker-ratio=1.1", site}, "-breaker-ratio", "at most 1"},
 		{[]string{"-breaker-min=0", site}, "-breaker-min", "at least 1"},
 		{[]string{"-breaker-window=1ms", site}, "-breaker-window", "from 10ms to 24h"},
@@ -190,7 +193,7 @@ func TestFlags(t *testing.T) {
 		"-connect", "1s", "-retries", "0", "-restart-wait", "0", "-balance", "least_in_flight", "-max-in-flight", "100", "-queue", "0",
 		"-queue-wait", "50ms", "-health-interval", "1s",
 		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
-		"-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
+		"-dry-run", "breaker, rate", "-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +211,7 @@ func TestFlags(t *testing.T) {
 		firstByte: 90 * time.Second, betweenBytes: time.Minute, health: "/up?deep=1", drainTimeout: time.Second,
 		maxObject: 1e6, staleWhileRevalidate: 10 * time.Second, keyIgnoreQuery: []string{"utm_*", "gclid"}, compress: true, snapshot: "pages",
 		connect: time.Second, balance: backend.LeastInFlight, maxInFlight: 100, queueWait: 50 * time.Millisecond, healthInterval: time.Second,
-		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second,
+		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second, dryRun: []string{"breaker", "rate"},
 		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {

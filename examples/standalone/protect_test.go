@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -46,4 +48,34 @@ func TestStalledBackend(t *testing.T) {
 		return get(t, http.DefaultClient, p.site+"/well").StatusCode == http.StatusOK
 	})
 	t.Logf("found well after %v", time.Since(began))
+}
+
+// What is dry decides and tells, and no visitor sees anything of it.
+func TestDryRun(t *testing.T) {
+	o := newIll(t)
+	o.mode = "503"
+	p := start(t, "-backend", "http://"+o.addr, "-rate", "1/h", "-burst", "1", "-breaker-min", "2", "-dry-run", "rate,breaker,eject")
+	c := newClient(t)
+	for i := range 10 {
+		r := get(t, c, fmt.Sprintf("%s/%d", p.site, i))
+		if r.StatusCode != http.StatusServiceUnavailable || r.body != "broken" || r.Header.Get("Retry-After") != "" || r.Header.Get("Ratelimit") != "" {
+			t.Errorf("visitor %d: %s %q %v, want the origin's own answer", i, r.Status, r.body, r.Header)
+		}
+	}
+	o.mu.Lock()
+	asked := len(o.asked)
+	o.mu.Unlock()
+	if asked != 10 {
+		t.Errorf("the origin was asked for %d pages, want all 10", asked)
+	}
+	metrics := get(t, c, p.admin+"/metrics").body
+	for _, want := range []string{`holdfast_breaker_changes_total{breaker="` + o.addr + `",`, `holdfast_ratelimit_decisions_total{`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	p.drained(t)
+	if log := p.stderr.String(); !strings.Contains(log, "breaker changed") || !strings.Contains(log, "dry_run=true") {
+		t.Errorf("the log does not tell of the dry run:\n%s", tail(log, 2000))
+	}
 }

@@ -51,7 +51,8 @@ type tuning struct {
 func siteTuning(cfg config) tuning {
 	return tuning{
 		breaker: breaker.Config{
-			OpenFor:      time.Second,
+			OpenFor: time.Second,
+
 			TrialTimeout: cfg.firstByte + 5*time.Second,
 			TrialRelease: time.Second,
 		},
@@ -100,7 +101,7 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 		limitErr error
 	)
 	if cfg.rate > 0 {
-		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, ClientIP: clientIP, Observe: obs.RateLimit})
+		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, ClientIP: clientIP, DryRun: cfg.dry("rate"), Observe: obs.RateLimit})
 	}
 	t.breaker = cfg.breaker(t.breaker)
 	t.breaker.Observe = obs.Breaker
@@ -146,6 +147,7 @@ func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint
 		QueueWait:      cfg.queueWait,
 		Health:         t.health,
 		NewGate:        s.breakers.gate,
+		Ejection:       backend.Ejection{DryRun: cfg.dry("eject")},
 		Observe:        obs.Backend,
 	}
 	if cfg.balance == backend.ConsistentHash {
@@ -165,6 +167,8 @@ func (cfg config) breaker(c breaker.Config) breaker.Config {
 	c.Window = cmp.Or(cfg.breakerWindow, c.Window)
 	c.OpenFor = cmp.Or(cfg.breakerOpen, c.OpenFor)
 	c.SlowCall = cmp.Or(cfg.breakerSlow, c.SlowCall)
+	c.OpenMax = c.OpenFor // no growth: one trial is nothing beside visitors who wait for a site that is well
+	c.DryRun = cfg.dry("breaker")
 	return c
 }
 

@@ -43,6 +43,7 @@ var flagDocs = []flagDoc{
 	{"breaker-window", "D", "the time over which they are (default 10s)"},
 	{"breaker-open", "D", "how long to wait before the next trial (default 1s)"},
 	{"breaker-slow", "D", "count what has no answer after this time as failed (default: what\n-first-byte makes of it)"},
+	{"dry-run", "LIST", "decide and tell (in the log and in /metrics), but do nothing: a list of\nbreaker, eject (of failing endpoints) and rate"},
 	{"health", "PATH", "ask every endpoint for this path; leave out those that do not answer"},
 	{"health-interval", "D", "how often they are asked (default 500ms)"},
 	{"lame-duck", "D", "after SIGTERM: go on answering while load balancers learn from /readyz\nto send nothing more (default 2s)"},

@@ -371,6 +371,21 @@ func parseNames(s string) ([]string, error) {
 	return names, nil
 }
 
+// dryRuns are the parts that can decide and tell without doing anything.
+var dryRuns = []string{"breaker", "eject", "rate"}
+
+// parseDryRun reads a list of them.
+func parseDryRun(s string) ([]string, error) {
+	var parts []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); !slices.Contains(dryRuns, part) {
+			return nil, fmt.Errorf("must be a list of %s, with commas between them", strings.Join(dryRuns, ", "))
+		}
+		parts = append(parts, part)
+	}
+	return parts, nil
+}
+
 // parseFile checks the path of a file that is going to be written: its directory
 // must be there, or all that was to be kept would be lost at the end.
 func parseFile(s string) (string, error) {
