@@ -240,6 +240,9 @@ func (a *attempt) finish(e *failure.Error) {
 	case a.inner != nil:
 		a.inner.abandon()
 	case a.conn != nil:
+		if e != nil && e.Cause == failure.KeepaliveRace {
+			a.ep.pool.closesEarly(now)
+		}
 		if a.conn.release(whole && unfired && !a.check, a.res) {
 			a.ep.pool.put(a.conn, now)
 		}

@@ -363,8 +363,13 @@ func TestCheckDisputed(t *testing.T) {
 			ep.answered(b, early, time.Now(), false)
 		}
 		time.Sleep(time.Second)
+		failing := func() {
+			time.Sleep(time.Second)
+			b.recordHealth(ep, Probe{At: time.Now(), Detail: "GET /healthz: 404 Not Found, wanted 200-399"})
+		}
 		settleAs(b, ep, nil)
 		settleAs(b, ep, nil)
+		failing()
 		if evs := seen.of(CheckDisputed); len(evs) != 0 {
 			t.Fatalf("events = %+v, want none after two answers", evs)
 		}
@@ -388,11 +393,42 @@ func TestCheckDisputed(t *testing.T) {
 		for range 3 {
 			settleAs(b, ep, nil)
 		}
+		failing()
 		for range 2 {
 			b.recordHealth(ep, Probe{OK: true, Detail: "GET /healthz: 200 OK"})
 		}
 		if evs = seen.of(CheckDisputed); len(evs) != 4 || evs[2].Healthy || !evs[3].Healthy {
 			t.Errorf("events = %+v, want another dispute, and its end with a good check", evs)
+		}
+	})
+}
+
+// An endpoint that is coming back answers requests before its next check is due:
+// the check is not wrong for that, only late.
+func TestCheckLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, seen := trio(t, Config{})
+		ep := b.now().endpoints[0]
+		for range 2 {
+			time.Sleep(time.Second)
+			b.recordHealth(ep, Probe{At: time.Now(), Detail: "connect: refused"})
+		}
+		time.Sleep(time.Second)
+		under := time.Now() // a check that began before the endpoint was back
+		for range 10 {
+			time.Sleep(time.Millisecond)
+			settleAs(b, ep, nil)
+		}
+		b.recordHealth(ep, Probe{At: under, Detail: "connect: refused"})
+		settleAs(b, ep, nil)
+		if s := b.Endpoints()[0]; s.WrongCheck || s.Healthy {
+			t.Errorf("status = %+v, want an endpoint that is down as far as its check knows", s)
+		}
+		for range 2 {
+			b.recordHealth(ep, Probe{At: time.Now(), OK: true, Detail: "GET /healthz: 200 OK"})
+		}
+		if evs := seen.of(CheckDisputed); len(evs) != 0 {
+			t.Errorf("events = %+v, want none", evs)
 		}
 	})
 }

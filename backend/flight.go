@@ -58,30 +58,41 @@ const settingsWait = 250 * time.Millisecond
 
 // lead makes the connection, unless there is one by now.
 func (p *pool) lead(a *attempt, w wish, f *flight) error {
-	end := sync.OnceFunc(func() {
-		p.mu.Lock()
-		p.making = nil
-		p.mu.Unlock()
-		close(f.done)
-	})
-	made := false
+	var once sync.Once
+	end := func(tell func()) {
+		once.Do(func() {
+			if tell != nil {
+				tell()
+			}
+			p.mu.Lock()
+			p.making = nil
+			p.mu.Unlock()
+			close(f.done)
+		})
+	}
+	// The peer of an HTTP/2 connection may have told its limits before dial is
+	// back: from then on f belongs to those who waited.
+	made := func() { end(nil) }
+	kept := false
 	defer func() {
-		if !made {
-			end()
+		if !kept {
+			made()
 		}
 	}()
 	if p.reuse(a, w) {
 		return nil
 	}
-	w.ready = end
-	f.err = p.dial(a, w)
-	if made = f.err == nil && a.h2 != nil; made {
-		time.AfterFunc(settingsWait, end)
+	w.ready = made
+	err := p.dial(a, w)
+	if kept = err == nil && a.h2 != nil; kept {
+		time.AfterFunc(settingsWait, made)
 		return nil
 	}
-	f.stage, f.fault = a.stage, a.fault.Load()
-	f.own = f.err != nil && f.fault == nil && a.ctx.Err() != nil
-	return f.err
+	end(func() {
+		f.err, f.stage, f.fault = err, a.stage, a.fault.Load()
+		f.own = err != nil && f.fault == nil && a.ctx.Err() != nil
+	})
+	return err
 }
 
 // join waits for what another attempt makes.

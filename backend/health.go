@@ -50,10 +50,15 @@ func (h health) fast() bool {
 
 // dispute is what live traffic says while the check says that the endpoint is
 // down. It counts attempts that began after that.
+//
+// A check that failed before the first of these answers says nothing against
+// them: the endpoint is coming back, and the next check will find out.
 type dispute struct {
 	answered int
 	last     time.Time // answered
 	run      int       // answers in a row; below 0: failures in a row
+	first    time.Time // of these answers
+	failed   bool      // a check that began after first did
 	wrong    bool      // the check is
 }
 
@@ -65,14 +70,29 @@ const disputed = 3
 // next is the dispute with one more outcome. It is a pure function.
 func (d dispute) next(good bool, now time.Time) dispute {
 	if good {
+		if d.run <= 0 {
+			d.first, d.failed = now, false
+		}
 		d.answered = min(d.answered+1, many)
 		d.last = now
 		d.run = min(max(d.run, 0)+1, many)
 	} else {
 		d.run = max(min(d.run, 0)-1, -many)
 	}
+	return d.decided()
+}
+
+// checked is the dispute with one more check that failed. It is a pure function.
+func (d dispute) checked(began time.Time) dispute {
+	if d.run > 0 && began.After(d.first) {
+		d.failed = true
+	}
+	return d.decided()
+}
+
+func (d dispute) decided() dispute {
 	switch {
-	case d.run >= disputed:
+	case d.run >= disputed && d.failed:
 		d.wrong = true
 	case d.run <= -disputed:
 		d.wrong = false
@@ -97,6 +117,8 @@ func (b *Backend) recordHealth(ep *endpoint, p Probe) {
 	if after.up != before.up {
 		after.dispute = dispute{}
 		ep.down.Store(!after.up)
+	} else if !after.up && !p.OK {
+		after.dispute = after.dispute.checked(p.At)
 	}
 	ep.health = after
 	ep.mu.Unlock()
@@ -104,6 +126,7 @@ func (b *Backend) recordHealth(ep *endpoint, p Probe) {
 		ep.ejection.reprieve(b.clock(now))
 	}
 	if after.up == before.up {
+		b.tellDispute(ep, before, after, now)
 		return
 	}
 	if after.up {
@@ -126,16 +149,22 @@ func (b *Backend) contradict(ep *endpoint, good bool, began time.Time) {
 		ep.mu.Unlock()
 		return
 	}
-	was := h.dispute.wrong
+	before := h
 	h.dispute = h.dispute.next(good, now)
 	ep.health = h
 	ep.mu.Unlock()
-	if h.dispute.wrong == was {
+	b.tellDispute(ep, before, h, now)
+}
+
+// tellDispute tells of a check that turned out wrong, or right after all.
+func (b *Backend) tellDispute(ep *endpoint, before, after health, now time.Time) {
+	was := before.dispute.wrong
+	if after.dispute.wrong == was {
 		return
 	}
-	ev := Event{Kind: CheckDisputed, Endpoint: ep.name, Address: ep.address(), Healthy: was, Detail: h.detail}
+	ev := Event{Kind: CheckDisputed, Endpoint: ep.name, Address: ep.address(), Healthy: was, Detail: after.detail}
 	if !was {
-		ev.Detail = h.explain(now)
+		ev.Detail = after.explain(now)
 	}
 	b.observe(b.ctx, ev)
 }

@@ -25,6 +25,10 @@ type wish struct {
 // be repeated.
 const justUsed = 250 * time.Millisecond
 
+// hastyFor is how long an endpoint is remembered that closes connections sooner
+// than that: such a request then gets a fresh one.
+const hastyFor = 10 * time.Second
+
 // maxIdle bounds the idle connections of an endpoint.
 const maxIdle = 256
 
@@ -39,7 +43,8 @@ type pool struct {
 	multi  []*h2conn
 	speaks protocol
 	closed bool
-	epoch  int // counts changes of the addresses
+	epoch  int       // counts changes of the addresses
+	hasty  time.Time // when the endpoint last closed a connection that was just used
 	reaper *time.Timer
 	making *flight // a connection for several; nil: none is being made
 }
@@ -108,7 +113,18 @@ func (p *pool) reuse(a *attempt, w wish) bool {
 			return true
 		}
 		c.close()
+		if now.Sub(c.idleSince) < justUsed {
+			p.closesEarly(now)
+		}
 	}
+}
+
+// closesEarly is reached when the endpoint closed a connection that was just
+// used, or one that was being used again.
+func (p *pool) closesEarly(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hasty = now
 }
 
 func (p *pool) reuseMulti(a *attempt) bool {
@@ -144,7 +160,7 @@ func (p *pool) pop(now time.Time, young bool) *h1conn {
 	}
 	c := p.idle[n-1]
 	age := now.Sub(c.idleSince)
-	if age >= p.b.now().cfg.IdleConn || young && age >= justUsed {
+	if age >= p.b.now().cfg.IdleConn || young && (age >= justUsed || !p.hasty.IsZero() && now.Sub(p.hasty) < hastyFor) {
 		return nil // the reaper has the old ones, others may have the rest
 	}
 	p.idle[n-1] = nil

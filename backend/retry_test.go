@@ -124,6 +124,37 @@ func TestPostAvoidsOldConnections(t *testing.T) {
 	}
 }
 
+// Where the endpoint closes even those that were just used, a POST takes none.
+func TestPostAvoidsHastyEndpoint(t *testing.T) {
+	server := newFaults(t, sayThenClose(okHello), say(okHello))
+	b := newBackend(t, Config{Endpoints: []Endpoint{{URL: server.url()}}})
+	srv, client := front(t, b)
+	get(t, client, srv.URL)
+	p := b.now().endpoints[0].pool
+	await(t, "the idle connection is closed by its peer", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.idle) == 1 && !p.idle[0].pulse.alive()
+	})
+	p.mu.Lock()
+	p.idle[0].idleSince = time.Now().Add(time.Minute) // however long that took
+	p.mu.Unlock()
+	get(t, client, srv.URL)
+	await(t, "the second connection is idle", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.idle) == 1
+	})
+	post(t, client, srv.URL, "x")
+	if n := server.count(); n != 3 {
+		t.Errorf("%d connections, want 3: the POST gets a fresh one", n)
+	}
+	get(t, client, srv.URL)
+	if n := server.count(); n != 3 {
+		t.Errorf("%d connections, want 3: a GET can be repeated", n)
+	}
+}
+
 func TestRetriedSuccess(t *testing.T) {
 	dies := func(_ net.Conn, br *bufio.Reader) { _, _ = readRequest(br) }
 	for _, tt := range []struct {

@@ -131,8 +131,9 @@ func TestStatusWrongCheck(t *testing.T) {
 			t.Fatalf("request %d: %d, want 200: the check is wrong", i, status)
 		}
 	}
+	await(t, "the check failed again", func() bool { return b.Endpoints()[0].WrongCheck })
 	s := b.Endpoints()[0]
-	if !s.WrongCheck || s.Healthy || !strings.HasPrefix(s.Detail, "the check is wrong: live traffic has been answered 10 times") ||
+	if s.Healthy || !strings.HasPrefix(s.Detail, "the check is wrong: live traffic has been answered 10 times") ||
 		!strings.HasSuffix(s.Detail, "GET /healthz: 404 Not Found, wanted 200-399") {
 		t.Errorf("status = %+v, want a wrong check", s)
 	}

@@ -166,7 +166,7 @@ func TestSteerName(t *testing.T) {
 		}
 		steer("app:80", Automatic)
 		steer("app:80@10.0.0.3", ForceDown)
-		for range 6 {
+		for range 60 {
 			oneGet(b)
 		}
 		if z.dialled("10.0.0.3") != 0 || z.dialled("10.0.0.1") == 0 {
