@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const liveKeys = 100_000
@@ -35,13 +36,20 @@ func TestAllowAllocates(t *testing.T) {
 	r6 := httptest.NewRequest(http.MethodGet, "/", nil)
 	r6.RemoteAddr = "[2001:db8:1234:5678:9abc:def0:1234:5678]:12345"
 	h := l.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	several := newLimiter(t, Config{
+		Limits:   []Limit{{Name: "a", Rate: 1e6}, {Name: "b", Rate: 1e9, Key: KeyByHeader("K")}, {Name: "c", Rate: 1e9, Key: KeyByPath()}},
+		MaxDelay: time.Second, Jitter: 0.5, DryRun: true, Deny: prefixes("203.0.113.0/24"), Observe: func(context.Context, Event) {},
+	}).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	waiting := newLimiter(t, Config{Rate: 1e9, MaxDelay: time.Second}).Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	w := httptest.NewRecorder()
 	i := 0
 	for name, f := range map[string]func(){
-		"Allow on a live key": func() { i++; l.Allow(keys[i%liveKeys]) },
-		"Allow on a dry key":  func() { dry.Allow("k") },
-		"Handler, IPv4":       func() { h.ServeHTTP(w, r) },
-		"Handler, IPv6":       func() { h.ServeHTTP(w, r6) },
+		"Allow on a live key":  func() { i++; l.Allow(keys[i%liveKeys]) },
+		"Allow on a dry key":   func() { dry.Allow("k") },
+		"Handler, IPv4":        func() { h.ServeHTTP(w, r) },
+		"Handler, IPv6":        func() { h.ServeHTTP(w, r6) },
+		"Handler, all options": func() { several.ServeHTTP(w, r) },
+		"Handler, MaxDelay":    func() { waiting.ServeHTTP(w, r6) },
 	} {
 		for _, procs := range []int{1, 2} {
 			old := runtime.GOMAXPROCS(procs)
@@ -105,6 +113,64 @@ func BenchmarkAllowParallel(b *testing.B) {
 					i += 7919
 				}
 			})
+		})
+	}
+}
+
+// 100,000 live keys, by how many limits each passes: go test -bench Limits -cpu 1,2.
+func BenchmarkLimits(b *testing.B) {
+	for _, n := range []int{1, 2, 4} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			cfg := Config{MaxKeys: liveKeys}
+			for i := range n {
+				cfg.Limits = append(cfg.Limits, Limit{Name: fmt.Sprint(i), Rate: 1e6, Burst: 1e6})
+			}
+			l := newLimiter(b, cfg)
+			remote := make([]string, liveKeys)
+			for i := range remote {
+				remote[i] = fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&0xff, i&0xff)
+			}
+			h := l.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			r, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+			for _, r.RemoteAddr = range remote {
+				h.ServeHTTP(w, r)
+			}
+			if l.Len() != n*liveKeys {
+				b.Fatalf("Len = %d, want %d", l.Len(), n*liveKeys)
+			}
+			var start atomic.Int64
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				r := r.Clone(b.Context())
+				i := int(start.Add(104_729))
+				for pb.Next() {
+					r.RemoteAddr = remote[i%liveKeys]
+					h.ServeHTTP(w, r)
+					i += 7919
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkHandlerOptions(b *testing.B) {
+	status := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	for name, cfg := range map[string]Config{
+		"plain":    {Rate: 1e9},
+		"MaxDelay": {Rate: 1e9, MaxDelay: time.Second},
+		"lists":    {Rate: 1e9, Allow: prefixes("10.0.0.0/8"), Deny: prefixes("203.0.113.0/24", "2001:db8::/32")},
+		"DryRun":   {Rate: 1e9, DryRun: true},
+		"Headers":  {Rate: 1e9, Headers: true},
+		"Count":    {Limits: []Limit{{Rate: 1e9, Count: guesses(1).Count}}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			h := newLimiter(b, cfg).Handler(status)
+			r, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				h.ServeHTTP(w, r)
+			}
 		})
 	}
 }

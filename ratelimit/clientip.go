@@ -11,7 +11,14 @@ import (
 
 // PeerIP is the address of the connection's other end (http.Request.RemoteAddr),
 // with or without a port. ok is false where that is no IP address, as on a Unix
-// socket. An IPv4 address in IPv6 clothing is an IPv4 address.
+// socket. A zone is dropped, and an IPv4 address in IPv6 clothing is an IPv4
+// address.
+//
+// Behind a listener that speaks the PROXY protocol, RemoteAddr is the source
+// address of its header, and this is the client: the listener must take headers
+// from the proxies only. Of a LOCAL or UNKNOWN header it is what the listener
+// reports instead, as a rule the proxy; an address that is no IP address is
+// none.
 func PeerIP(r *http.Request) (addr netip.Addr, ok bool) {
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return clean(ap.Addr())

@@ -339,22 +339,24 @@ func TestRoomComesBack(t *testing.T) {
 func checkQueues(t *testing.T, l *Limiter) {
 	t.Helper()
 	total := 0
-	for i := range l.limits[0].table.shards {
-		s := &l.limits[0].table.shards[i]
-		if len(s.queue) != len(s.buckets) {
-			t.Errorf("shard %d: %d queued, %d buckets", i, len(s.queue), len(s.buckets))
-		}
-		total += len(s.buckets)
-		now := s.clock.nowLocked()
-		for j, q := range s.queue {
-			if s.buckets[q.bucket.key] != q.bucket || q.bucket.pos != j {
-				t.Errorf("shard %d: queued %q is not in the map, or not at %d", i, q.bucket.key, j)
+	for _, lim := range l.limits {
+		for i := range lim.table.shards {
+			s := &lim.table.shards[i]
+			if len(s.queue) != len(s.buckets) {
+				t.Errorf("shard %d: %d queued, %d buckets", i, len(s.queue), len(s.buckets))
 			}
-			if parent := (j - 1) / 2; j > 0 && s.queue[parent].due > q.due {
-				t.Errorf("shard %d: heap order broken at %d", i, j)
-			}
-			if missing := until(q.bucket.lim, now, l.limits[0].Burst); missing > 0 && q.due > l.limits[0].table.dueAt(now, missing)+1 {
-				t.Errorf("shard %d: %q is due %v after it is full", i, q.bucket.key, time.Duration(q.due-l.limits[0].table.dueAt(now, missing)))
+			total += len(s.buckets)
+			now := s.clock.nowLocked()
+			for j, q := range s.queue {
+				if s.buckets[q.bucket.key] != q.bucket || q.bucket.pos != j {
+					t.Errorf("shard %d: queued %q is not in the map, or not at %d", i, q.bucket.key, j)
+				}
+				if parent := (j - 1) / 2; j > 0 && s.queue[parent].due > q.due {
+					t.Errorf("shard %d: heap order broken at %d", i, j)
+				}
+				if missing := until(q.bucket.lim, now, lim.Burst); missing > 0 && q.due > lim.table.dueAt(now, missing)+1 {
+					t.Errorf("shard %d: %q is due %v after it is full", i, q.bucket.key, time.Duration(q.due-lim.table.dueAt(now, missing)))
+				}
 			}
 		}
 	}

@@ -111,6 +111,7 @@ func (q *lines) wait(ctx context.Context, cs []claim, d decision, deadline time.
 			select {
 			case <-ctx.Done():
 				q.leave(w)
+				d = refusalNow(cs)
 				d.left = clientGone(ctx)
 				return d
 			case <-w.turn:
@@ -123,9 +124,7 @@ func (q *lines) wait(ctx context.Context, cs []claim, d decision, deadline time.
 					continue
 				}
 				// Those in front take longer than was expected.
-				look(cs)
-				d = judge(cs, false)
-				d.retryAfter = max(d.retryAfter, 1)
+				d = refusalNow(cs)
 			} else if d = decide(cs); !d.ok && !late && placeOf(&cs[d.claim]) == w.at {
 				continue
 			}
@@ -135,6 +134,14 @@ func (q *lines) wait(ctx context.Context, cs []claim, d decision, deadline time.
 			}
 		}
 	}
+}
+
+// refusalNow is for one that gives up, whatever the buckets hold.
+func refusalNow(cs []claim) decision {
+	look(cs)
+	d := judge(cs, false)
+	d.retryAfter = max(d.retryAfter, 1)
+	return d
 }
 
 // join puts w in the line for c's bucket, unless that would take longer than
