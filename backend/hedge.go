@@ -211,8 +211,15 @@ func (c *call) won(w *race, got reply, l *race) (*attempt, *opening, *failure.Er
 	if l != nil {
 		lost := l.got
 		if lost == nil {
-			l.a.cancel(errOutrun)
-			<-l.came
+			select {
+			case r := <-l.came: // at the same moment
+				if !c.good(r) {
+					lost = &r
+				}
+			default:
+				l.a.cancel(errOutrun)
+				<-l.came
+			}
 		}
 		c.lost(l.a, lost, w.a)
 	}

@@ -55,6 +55,9 @@ func TestHedge(t *testing.T) {
 	asked := func(h http.HandlerFunc) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { second <- struct{}{}; h(w, r) }
 	}
+	// What the other one did is noticed meanwhile: sooner or later.
+	var pause time.Duration
+	noticed := func() { <-time.After(pause) }
 	fails := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }
 	unused, good := "failure: permit unused", "<nil>"
 	for _, tt := range []struct {
@@ -65,29 +68,43 @@ func TestHedge(t *testing.T) {
 	}{
 		{"the first hangs", hang, text("second"), "second", [2]string{unused, good}},
 		{"the first breaks meanwhile", after(reset), asked(func(w http.ResponseWriter, _ *http.Request) {
-			time.Sleep(300 * time.Millisecond) // the other one is noticed meanwhile
+			noticed()
 			_, _ = io.WriteString(w, "second")
 		}), "second", [2]string{"closed_before_headers", good}},
 		{"the second hangs", after(text("first")), asked(hang), "first", [2]string{good, unused}},
 		{"the second fails", func(w http.ResponseWriter, r *http.Request) {
 			<-second
-			time.Sleep(300 * time.Millisecond) // the other one is noticed meanwhile
+			noticed()
 			_, _ = io.WriteString(w, "first")
 		}, asked(fails), "first", [2]string{good, "upstream_5xx"}},
 		{"both fail", after(fails), asked(fails), "", [2]string{"upstream_5xx", "upstream_5xx"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for len(second) > 0 {
-				<-second
+			var seen *recorder
+			var b *Backend
+			var gates map[string]*refusingGate
+			told := func(name string) string {
+				g := gates[name]
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				return fmt.Sprint(g.results)
 			}
-			var seen recorder
-			b, gates := hedgePair(t, Config{Observe: seen.observe}, tt.first, tt.second)
-			srv, client := front(t, b)
-			status, _, body := get(t, client, srv.URL)
-			if body != tt.body || (status == 200) != (body != "") {
-				t.Errorf("answered %d %q, want %q", status, body, tt.body)
+			for pause = 20 * time.Millisecond; pause < 10*time.Second; pause *= 4 {
+				for len(second) > 0 {
+					<-second
+				}
+				seen = &recorder{}
+				b, gates = hedgePair(t, Config{Observe: seen.observe}, tt.first, tt.second)
+				srv, client := front(t, b)
+				status, _, body := get(t, client, srv.URL)
+				if body != tt.body || (status == 200) != (body != "") {
+					t.Errorf("answered %d %q, want %q", status, body, tt.body)
+				}
+				srv.Close()
+				if strings.Contains(told("first"), tt.told[0]) && strings.Contains(told("second"), tt.told[1]) {
+					break
+				}
 			}
-			srv.Close()
 			for i, name := range []string{"first", "second"} {
 				g := gates[name]
 				g.mu.Lock()

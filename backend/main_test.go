@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,6 +12,10 @@ func TestMain(m *testing.M) {
 	if url := os.Getenv(outOfFilesEnv); url != "" {
 		outOfFiles(url)
 		return
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("12") // most of the tests wait for sockets and timers
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,8 +52,15 @@ func TestUpdateKeeps(t *testing.T) {
 	}
 	b := newBackend(t, cfg)
 	srv, client := front(t, b)
-	for range 8 {
+	visit := func() {
 		get(t, client, srv.URL)
+		// The client may have the answer before the pool has the connection.
+		await(t, "nothing is in flight", func() bool {
+			return !slices.ContainsFunc(b.Endpoints(), func(ep EndpointStatus) bool { return ep.InFlight > 0 })
+		})
+	}
+	for range 8 {
+		visit()
 	}
 	if err := b.Steer("kept", ForceUp); err != nil {
 		t.Fatal(err)
@@ -80,7 +88,7 @@ func TestUpdateKeeps(t *testing.T) {
 	}
 	conns := kept.count()
 	for range 8 {
-		get(t, client, srv.URL)
+		visit()
 	}
 	if n := kept.count(); n != conns {
 		t.Errorf("%d new connections to the kept one", n-conns)
