@@ -52,7 +52,7 @@ type Config struct {
 	Allow, Deny []netip.Prefix
 
 	// MaxKeys is how many clients each limit tells apart at a time; each takes
-	// about 250 bytes per limit. 0 is 65536; negative is an error.
+	// about 200 bytes per limit. 0 is 65536; negative is an error.
 	MaxKeys int
 
 	// MaxDelay is how long Handler may hold a request back until its permits

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 
+	"github.com/holdfast-go/holdfast/failure"
 	"github.com/holdfast-go/holdfast/ratelimit"
 )
 
@@ -68,6 +69,42 @@ func ExampleNewClientIP() {
 	// 203.0.113.9 true
 	// 203.0.113.50 true
 	// invalid IP false
+}
+
+// Two limits at once, one of them on wrong answers: three guesses at a password,
+// whatever else a client asks for.
+func ExampleConfig_limits() {
+	limit, err := ratelimit.New(ratelimit.Config{
+		Limits: []ratelimit.Limit{
+			{Name: "requests", Rate: 10, Burst: 50},
+			{Name: "guesses", Rate: 1.0 / 60, Burst: 3, Count: func(status int, _ *failure.Error) bool {
+				return status == http.StatusUnauthorized || status == http.StatusForbidden
+			}},
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	h := limit.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "correct" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	for _, password := range []string{"correct", "123456", "password", "correct", "qwerty", "correct"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.SetBasicAuth("ada", password)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		fmt.Println(password, w.Code)
+	}
+	// Output:
+	// correct 200
+	// 123456 401
+	// password 401
+	// correct 200
+	// qwerty 401
+	// correct 429
 }
 
 // A limit on anything that has a name.

@@ -67,10 +67,7 @@ func (q *lines) admit(ctx context.Context, cs []claim) decision {
 			return d
 		}
 	}
-	start := time.Now()
-	d = q.wait(ctx, cs, d, start.Add(q.patience))
-	d.waited = time.Since(start)
-	return d
+	return q.wait(ctx, cs, d)
 }
 
 // behind tells whether somebody waits for a bucket that cs need.
@@ -86,10 +83,18 @@ func (q *lines) behind(cs []claim) (decision, bool) {
 }
 
 // wait goes through the line of the bucket that refused, and of those that
-// refuse after that one has permits, until all have, or deadline.
-func (q *lines) wait(ctx context.Context, cs []claim, d decision, deadline time.Time) decision {
+// refuse after that one has permits, until all have, or patience ends.
+func (q *lines) wait(ctx context.Context, cs []claim, d decision) (out decision) {
+	start := time.Now()
+	deadline := start.Add(q.patience)
 	w := &waiter{turn: make(chan struct{}, 1)}
-	var timer *time.Timer
+	var timer *time.Timer // nil: it never stood in line
+	defer func() {
+		if timer != nil {
+			timer.Stop()
+			out.waited = time.Since(start)
+		}
+	}()
 	for {
 		c := &cs[d.claim]
 		first, expected := q.join(w, c, time.Until(deadline))
@@ -104,7 +109,6 @@ func (q *lines) wait(ctx context.Context, cs []claim, d decision, deadline time.
 			}
 			if timer == nil {
 				timer = time.NewTimer(pause)
-				defer timer.Stop()
 			} else {
 				timer.Reset(pause)
 			}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -147,6 +148,23 @@ func TestDeadlineWhileWaiting(t *testing.T) {
 			t.Errorf("%d, %v, want 429 with 9 of 10 s left", resp.StatusCode, resp.Header)
 		}
 	})
+}
+
+// Who is refused at once did not wait, on a clock that goes on.
+func TestRefusedAtOnceDidNotWait(t *testing.T) {
+	var last Event
+	var detail string
+	h := newLimiter(t, Config{
+		Rate: 1e-6, Burst: 1, MaxDelay: time.Second,
+		Observe:      func(_ context.Context, ev Event) { last = ev },
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { detail = err.Error() },
+	}).Handler(pass)
+	for range 2 {
+		get(h, "192.0.2.1:1")
+	}
+	if last.Kind != Limited || last.Waited != 0 || strings.Contains(detail, "waited") {
+		t.Errorf("event = %+v, detail %q, want a refusal without a wait", last, detail)
+	}
 }
 
 func TestMaxWaiting(t *testing.T) {
