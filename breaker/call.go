@@ -48,7 +48,7 @@ func (c *call) settle(ctx context.Context, v verdict) {
 // caller of AfterFunc may not have stored yet.
 func (c *call) expire() {
 	ctx := context.Background()
-	v := verdict{outcome: failed, cause: failure.FirstByteTimeout, text: "no answer in time", failure: silent}
+	v := verdict{outcome: failed, cause: failure.FirstByteTimeout, text: "no answer in time", failure: stalled}
 	answered := c.answered.Load()
 	if answered {
 		v = verdict{outcome: succeeded}

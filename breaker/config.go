@@ -22,7 +22,11 @@ type Config struct {
 	// a second: fewer make a ratio of one unlucky page. Where traffic never
 	// reaches it, runs of failures open (Consecutive). Negative is an error.
 	//
-	// While the breaker recovers (Ramp), five are enough.
+	// As many calls in a row that have no answer at SlowCall, none answered between
+	// them, open whatever the ratio is: a backend that stalls under load is noticed
+	// after SlowCall, not when it has filled half of the window.
+	//
+	// While the breaker recovers (Ramp), five are enough for both.
 	MinVolume int
 
 	// FailureRatio is the share of failures among those verdicts at which the

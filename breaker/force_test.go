@@ -63,8 +63,14 @@ func TestForce(t *testing.T) {
 			t.Fatal(err)
 		}
 
+		retired := b.stage.Load().gate
+		late, err := retired.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
 		b.Force(ForcedClosed) // in the midst of a trial
 		trial(errBoom)
+		late(errFailed) // what is retired moves nothing
 		wantPhase(t, b, Closed)
 		b.Force(Forced(77)) // is Automatic
 		trial(errBoom)
@@ -185,6 +191,19 @@ func TestDryRun(t *testing.T) {
 		wantPhase(t, b, Closed)
 		time.Sleep(time.Second)
 		same(200)
+		status = http.StatusBadGateway
+		before, passed := b.State(), 0
+		for range 4 { // whoever would be refused is not counted, either
+			n := len(events)
+			same(1)
+			if len(events) == n {
+				passed++
+			}
+		}
+		if s := b.State(); s.Failures-before.Failures != passed || passed == 4 {
+			t.Errorf("State() = %+v, want %d failures more", s, passed)
+		}
+		status = http.StatusOK
 		b.Force(ForcedOpen)
 		same(10)
 

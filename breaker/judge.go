@@ -25,7 +25,7 @@ type verdict struct {
 	outcome outcome
 	cause   failure.Cause
 	text    string // beside the cause, or in place of it
-	failure kind   // bad, silent or unreached
+	failure kind   // bad, silent, unreached or stalled
 	unused  bool   // no call was made
 }
 

@@ -30,7 +30,7 @@ func TestWindowCounts(t *testing.T) {
 			w.add(k, now, &r, false)
 			e := entry{now.Sub(start).Milliseconds() / 100, tally{calls: 1}}
 			switch k {
-			case bad, silent, unreached:
+			case bad, silent, unreached, stalled:
 				e.failed = 1
 			case slow:
 				e.slow = 1
@@ -105,7 +105,12 @@ func TestRules(t *testing.T) {
 		{"slow", Config{SlowCall: 2 * time.Second, SlowRatio: 0.8}, 0, append(rep(good, 4), rep(slow, 16)...), false, "16 of 20 calls within 10s had no answer in 2s (0.8 opens)"},
 		{"slow, too few", Config{SlowCall: 1, SlowRatio: 0.8}, 0, rep(slow, 19), false, ""},
 		{"slow, too small a share", Config{SlowCall: 1, SlowRatio: 0.8}, 0, append(rep(good, 4), rep(slow, 15)...), false, ""},
-		{"slow is no failure", Config{SlowCall: 1, SlowRatio: 1}, 0, append(rep(good, 4), rep(slow, 50)...), false, ""},
+		{"slow is no failure", Config{SlowCall: 1, SlowRatio: 1}, 0, append(rep(good, 4), rep(slow, 19)...), false, ""},
+		{"stalled after much that was well", Config{SlowCall: 1}, 0, append(rep(good, 1000), rep(stalled, 20)...), false, "20 calls in a row had no answer in 1ns"},
+		{"stalled, by slow calls", Config{SlowCall: 1, SlowRatio: 1}, 0, append(rep(good, 1000), rep(slow, 20)...), false, "20 calls in a row had no answer in 1ns"},
+		{"stalled, but for one", Config{SlowCall: 1}, 0, append(append(rep(good, 1000), append(rep(stalled, 19), good)...), rep(stalled, 19)...), false, ""},
+		{"stalled, but for one that fails", Config{SlowCall: 1}, 0, append(append(rep(good, 1000), append(rep(stalled, 19), bad)...), rep(stalled, 19)...), false, ""},
+		{"stalled while recovering", Config{}, 0, append(rep(good, 100), rep(stalled, 5)...), true, "5 calls in a row had no answer in 1m0s, while recovering"},
 		{"slow that fail are failures, too", Config{SlowCall: 1, SlowRatio: 1}, 0, append(append(rep(good, 10), rep(slow, 10)...), rep(slowBad, 10)...), false, "10 of 20 calls within 10s failed"},
 
 		{"recovering", Config{}, 0, rep(bad, 5), true, "5 of 5 calls within 10s failed (0.5 opens, while recovering)"},

@@ -12,7 +12,13 @@ import (
 	"github.com/holdfast-go/holdfast/failure"
 )
 
-// What gobreaker does to the careless, one test each.
+// What gobreaker does to the careless, one test each. Of those that are elsewhere:
+// panics that become text (TestHandlerRepanics), one number for trials and for
+// successes (TestTrialsNeeded), no way to force it (TestForce), no jitter and no
+// growth (TestJitter, TestOpenTimeGrows), no time left (TestCycle), no gradual
+// recovery (TestRamp), and that it moves on when told of what it ignores
+// (TestLateTrialVerdict). Its one-step and its distributed type are forbidden by
+// the test of library uses at the module's root.
 
 // Its callbacks run with its mutex held: asking it anything from one deadlocks.
 func TestObserveMayUseTheBreaker(t *testing.T) {

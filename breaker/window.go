@@ -19,6 +19,7 @@ const (
 	bad             // a failure that came as an answer
 	silent          // a failure without an answer
 	unreached       // a failure to reach the backend at all
+	stalled         // a call that goes on without an answer, and has failed
 	slow            // not over yet
 	slowGood        // what was counted as slow ended well
 	slowBad         // it ended in a failure that came as an answer
@@ -76,6 +77,9 @@ func (c Config) rules() rules {
 		window: c.Window, volume: c.MinVolume, failureRatio: c.FailureRatio, slowRatio: c.SlowRatio, slowCall: c.SlowCall,
 		run: limit{n: max(c.Consecutive, 0)}, local: limit{n: max(c.LocalConsecutive, 0)},
 	}
+	if c.SlowCall == 0 {
+		r.slowCall = hungAfter
+	}
 	if c.Consecutive == 0 {
 		r.run, r.silentOnly = limit{defaultRun, c.Window}, true
 	}
@@ -95,8 +99,14 @@ type window struct {
 	age     int64      // of the newest bucket
 	buckets [buckets]tally
 	sum     tally
-	fails   run
-	locals  run
+	runs    runs
+}
+
+// runs is what came in a row.
+type runs struct {
+	fails  run // failures without a success between them
+	locals run // failures to reach the backend
+	stalls run // calls without an answer in time, with no answered one between them
 }
 
 func newWindow(now time.Time, length time.Duration) *window {
@@ -152,6 +162,7 @@ const (
 	tooManySlow
 	runFailed
 	runUnreached
+	runStalled
 )
 
 // add counts a verdict, and tells whether the breaker must open.
@@ -166,7 +177,7 @@ func (w *window) add(k kind, now time.Time, r *rules, recovering bool) *trip {
 		one.calls = 1
 	case slow:
 		one = tally{calls: 1, slow: 1}
-	case bad, silent, unreached:
+	case bad, silent, unreached, stalled:
 		one = tally{calls: 1, failed: 1}
 	case slowBad, slowSilent:
 		one.failed = 1
@@ -174,36 +185,40 @@ func (w *window) add(k kind, now time.Time, r *rules, recovering bool) *trip {
 	}
 	at.add(one, 1)
 	w.sum.add(one, 1)
-	w.runsLocked(k, now, r.silentOnly)
+	w.runs.add(k, now, r.silentOnly)
 	if k == good || k == slowGood {
 		return nil
 	}
-	return r.tripped(w.shownLocked(), w.fails, w.locals, now, recovering)
+	return r.tripped(w.shownLocked(), &w.runs, now, recovering)
 }
 
-func (w *window) runsLocked(k kind, now time.Time, silentOnly bool) {
+func (r *runs) add(k kind, now time.Time, silentOnly bool) {
 	switch k {
 	case good, slowGood:
-		w.fails, w.locals = run{}, run{}
+		*r = runs{}
 	case bad, slowBad:
-		w.locals = run{}
+		r.locals, r.stalls = run{}, run{}
 		if silentOnly {
-			w.fails = run{}
+			r.fails = run{}
 		} else {
-			w.fails.more(now)
+			r.fails.more(now)
 		}
 	case silent, slowSilent:
-		w.locals = run{}
-		w.fails.more(now)
+		r.locals = run{}
+		r.fails.more(now)
 	case unreached:
-		w.fails.more(now)
-		w.locals.more(now)
+		r.fails.more(now)
+		r.locals.more(now)
+	case stalled:
+		r.fails.more(now)
+		r.stalls.more(now)
 	case slow: // how it ends is not known
+		r.stalls.more(now)
 	}
 }
 
 // tripped decides by what is counted. It returns nil to stay closed.
-func (r *rules) tripped(t tally, fails, locals run, now time.Time, recovering bool) *trip {
+func (r *rules) tripped(t tally, rs *runs, now time.Time, recovering bool) *trip {
 	volume := r.volume
 	if recovering {
 		volume = min(volume, rampVolume)
@@ -215,10 +230,12 @@ func (r *rules) tripped(t tally, fails, locals run, now time.Time, recovering bo
 		why.rule = tooManyFailed
 	case enough && r.slowRatio > 0 && float64(t.slow)/n >= r.slowRatio:
 		why.rule = tooManySlow
-	case r.local.reached(locals, now):
-		why.rule, why.run = runUnreached, locals
-	case r.run.reached(fails, now):
-		why.rule, why.run = runFailed, fails
+	case rs.stalls.n >= volume:
+		why.rule, why.run = runStalled, rs.stalls
+	case r.local.reached(rs.locals, now):
+		why.rule, why.run = runUnreached, rs.locals
+	case r.run.reached(rs.fails, now):
+		why.rule, why.run = runFailed, rs.fails
 	default:
 		return nil
 	}
@@ -236,6 +253,8 @@ func (r *rules) reason(t *trip) string {
 		return fmt.Sprintf("%d of %d calls within %v failed (%v opens%s)", t.failed, t.calls, r.window, r.failureRatio, while)
 	case tooManySlow:
 		return fmt.Sprintf("%d of %d calls within %v had no answer in %v (%v opens%s)", t.slow, t.calls, r.window, r.slowCall, r.slowRatio, while)
+	case runStalled:
+		return fmt.Sprintf("%d calls in a row had no answer in %v%s", t.run.n, r.slowCall, while)
 	case runUnreached:
 		return fmt.Sprintf("not reached %d times in a row%s", t.run.n, r.local.describe(t))
 	default:

@@ -36,7 +36,7 @@ func (p *proxy) adminHandler() http.Handler {
 		plain(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		status, lines := p.readiness() //nolint:contextcheck // a breaker's state belongs to no request
+		status, lines := p.readiness()
 		plain(w, status, lines...)
 	})
 	mux.Handle("GET /metrics", p.stack.metrics)

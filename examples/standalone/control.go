@@ -18,10 +18,10 @@ import (
 func (d *demo) controlHandler(p *proxy) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		d.pages.render(w, "control.html", cacheNever, d.view(p)) //nolint:contextcheck // a breaker's state belongs to no request
+		d.pages.render(w, "control.html", cacheNever, d.view(p))
 	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
-		d.pages.render(w, "state", cacheNever, d.view(p)) //nolint:contextcheck // a breaker's state belongs to no request
+		d.pages.render(w, "state", cacheNever, d.view(p))
 	})
 	mux.HandleFunc("POST /break/{fault}", func(w http.ResponseWriter, r *http.Request) {
 		f, err := parseFault(r.PathValue("fault"))
