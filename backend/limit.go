@@ -15,7 +15,15 @@ import (
 )
 
 // Limit is a limit of requests in flight that changes by what it is told. Its
-// methods are called on the goroutines of requests, under no lock.
+// methods are called on the goroutines of requests, under no lock. Who finds no slot
+// under it is shed ([failure.Shed]), not merely queued in vain.
+//
+// It may have these methods beside, as ratelimit's Adaptive has:
+//
+//	Full()                                                     a request finds no slot: it waits, or goes
+//	Refuse(ahead int) (detail string, retryAfter time.Duration) one goes, with so many before it: what it is told
+//	Rehearsing() bool                                          a dry run: Limit is out of reach,
+//	Rehearse(ctx context.Context, inFlight int)                and this is told of every request
 type Limit interface {
 	// Limit is how many requests may be in flight now; what is below 1 counts
 	// as 1.
@@ -183,15 +191,17 @@ func (c *call) enter() *failure.Error {
 	slots := c.b.entrance.slots
 	if slots.TryAcquire() {
 		c.slot = slots
+		rehearse(c.r.Context(), cfg.Limit, slots)
 		return nil
 	}
+	noteFull(cfg.MaxInFlight, cfg.Limit)
 	if !c.state.usable() {
 		return c.state.none(query{}, nil)
 	}
 	limit := slots.Stats().Limit
 	wait, short := c.patience()
 	began := time.Now()
-	err := slots.Acquire(c.r.Context(), c.queueFor(limit), wait)
+	err := slots.AcquireAs(c.r.Context(), c.class(), c.queueFor(limit), wait)
 	c.queued(err, began)
 	if err == nil {
 		c.slot = slots
@@ -235,8 +245,19 @@ func (c *call) queued(err error, began time.Time) {
 	c.waitedFor(failure.PhaseQueue, time.Since(began))
 }
 
-// turnedAway explains why there was no slot.
+// turnedAway explains why there was no slot of the backend.
 func (c *call) turnedAway(err error, short bool) *failure.Error {
+	e := c.noSlot(err, short)
+	if cfg := c.cfg(); bound(cfg.MaxInFlight, cfg.Limit) {
+		if r, ok := errors.AsType[*admit.RefusedError](err); ok {
+			shed(e, cfg.Limit, r.InFlight+r.Queued)
+		}
+	}
+	return e
+}
+
+// noSlot explains a refusal by a limit, whichever it is.
+func (c *call) noSlot(err error, short bool) *failure.Error {
 	if errors.Is(err, errNoneLeft) {
 		return c.state.none(query{}, nil)
 	}
@@ -275,7 +296,12 @@ func (c *call) pick(other bool) (*endpoint, *pass, *failure.Error) {
 			return ep, gate, nil
 		}
 		if !full(refused) || other || c.queueFor(1) == 0 {
-			return nil, nil, crowded(refused)
+			refused = crowded(refused)
+			if refused.Cause == failure.ConnectionLimit && !other {
+				c.state.noteFull()
+				c.shedByAll(refused)
+			}
+			return nil, nil, refused
 		}
 	}
 	return c.stand(other)
@@ -290,9 +316,10 @@ func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
 	defer n.waiting.Add(-1)
 	ctx := c.r.Context()
 	queue := c.queueFor(c.state.capacity())
-	if err := n.door.Acquire(ctx, queue-1, wait); err != nil {
+	c.state.noteFull()
+	if err := n.door.AcquireAs(ctx, c.class(), queue-1, wait); err != nil {
 		c.queued(err, began)
-		e := c.turnedAway(err, short)
+		e := c.noSlot(err, short)
 		c.atTheDoor(e, queue)
 		return nil, nil, e
 	}
@@ -321,7 +348,7 @@ func (c *call) stand(other bool) (*endpoint, *pass, *failure.Error) {
 		}
 		if err != nil {
 			c.waitedFor(failure.PhaseQueue, time.Since(began))
-			e := c.turnedAway(err, short)
+			e := c.noSlot(err, short)
 			c.atTheDoor(e, queue)
 			return nil, nil, e
 		}
@@ -353,6 +380,7 @@ func (c *call) atTheDoor(e *failure.Error, queue int) {
 		e.Detail = fmt.Sprintf("waited %d ms, %s", c.lined().Milliseconds(), of)
 	default:
 	}
+	c.shedByAll(e)
 }
 
 // full tells that an endpoint would have been used if it were not at its limit.

@@ -54,13 +54,7 @@ func ParseBalance(name string) (Balance, error) {
 }
 
 const (
-	// What an endpoint is known for falls to 1/e in these times. The time to
-	// answer goes sooner: an endpoint that was slow is hardly asked, so that
-	// nothing but time can tell that it no longer is. A hiccup of a second is
-	// forgiven within a quarter of a minute, and one that stays slow is asked
-	// about as seldom.
-	answerDecay  = 3 * time.Second
-	failureDecay = 10 * time.Second
+	loadDecay = 10 * time.Second // to 1/e
 	// loadGrain is added to every time to answer: differences far below it are
 	// nothing to a visitor, and mostly noise.
 	loadGrain = 10 * time.Millisecond
@@ -110,7 +104,7 @@ func (l *load) measured(now, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rise(now, d)
-	l.failing = decayed(l.failing, now-l.failAt, failureDecay) * (1 - failureStep)
+	l.failing = decayed(l.failing, now-l.failAt) * (1 - failureStep)
 	l.failAt = now
 }
 
@@ -131,7 +125,7 @@ func (l *load) failed(now, d time.Duration) {
 	if l.peakAt != 0 && d > l.peak {
 		l.rise(now, d)
 	}
-	was := decayed(l.failing, now-l.failAt, failureDecay)
+	was := decayed(l.failing, now-l.failAt)
 	l.failing = was + (1-was)*failureStep
 	l.failAt = now
 }
@@ -154,7 +148,7 @@ func (l *load) rise(now, d time.Duration) {
 	case l.peakAt == 0 || d > l.peak:
 		l.peak = d
 	default:
-		keep := min(decayed(1, now-l.peakAt, answerDecay), 1-answerStep)
+		keep := min(decayed(1, now-l.peakAt), 1-answerStep)
 		l.peak = time.Duration(keep*float64(l.peak) + (1-keep)*float64(d))
 	}
 	l.peakAt = max(now, 1)
@@ -174,22 +168,22 @@ func (l *load) burden(now time.Duration) burden {
 	defer l.mu.Unlock()
 	var b burden
 	if l.peakAt != 0 {
-		b.answer = max(time.Duration(decayed(1, now-l.peakAt, answerDecay)*float64(l.peak)), 1)
+		b.answer = max(time.Duration(decayed(1, now-l.peakAt)*float64(l.peak)), 1)
 	}
 	if l.waiting > 0 {
 		b.waited = max(now-time.Duration(l.started/int64(l.waiting))*time.Microsecond, 0)
 	}
 	if l.failing > 0 {
-		b.failing = decayed(l.failing, now-l.failAt, failureDecay)
+		b.failing = decayed(l.failing, now-l.failAt)
 	}
 	return b
 }
 
-func decayed(v float64, since, span time.Duration) float64 {
+func decayed(v float64, since time.Duration) float64 {
 	if v == 0 || since <= 0 {
 		return v
 	}
-	return v * math.Exp(-float64(since)/float64(span))
+	return v * math.Exp(-float64(since)/float64(loadDecay))
 }
 
 // burdens compares two endpoints. One of which nothing is known stands as the

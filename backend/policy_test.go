@@ -4,7 +4,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -37,8 +36,8 @@ func TestLoadPeak(t *testing.T) {
 		{0, 10 * ms, 10 * ms, 10 * ms},
 		{ms, time.Second, time.Second, time.Second},             // one slow answer is enough
 		{ms, 10 * ms, 802 * ms, 802 * ms},                       // one fast answer is not
-		{answerDecay, 10 * ms, 300 * ms, 303 * ms},              // 1/e is left
-		{6 * answerDecay, 10 * ms, 10 * ms, 12 * ms},            // all but forgotten
+		{loadDecay, 10 * ms, 300 * ms, 303 * ms},                // 1/e is left
+		{6 * loadDecay, 10 * ms, 10 * ms, 12 * ms},              // all but forgotten
 		{ms, 2 * time.Second, 2 * time.Second, 2 * time.Second}, // and up again
 	} {
 		at += step.after
@@ -47,44 +46,11 @@ func TestLoadPeak(t *testing.T) {
 			t.Errorf("at %v after an answer in %v: %v, want %v to %v", at, step.took, got, step.least, step.most)
 		}
 	}
-	if got := l.burden(at + answerDecay).answer; got < 700*ms || got > 750*ms {
-		t.Errorf("2s, unused for %v: %v, want 736ms", answerDecay, got)
+	if got := l.burden(at + loadDecay).answer; got < 700*ms || got > 750*ms {
+		t.Errorf("2s, unused for %v: %v, want 736ms", loadDecay, got)
 	}
 	if got := l.burden(at + 24*time.Hour).answer; got <= 0 {
 		t.Errorf("after a day: %v, want it to be known still", got)
-	}
-}
-
-// A hiccup is forgotten within seconds, and what stays slow is hardly asked.
-func TestSlowEndpointShare(t *testing.T) {
-	for _, tt := range []struct {
-		name        string
-		slow        func(i int) bool // request i, of a hundred per second
-		least, most float64          // of the endpoint's share from the 25th to the 30th second
-	}{
-		{"slow once", func(i int) bool { return i < 20 }, 0.2, 0.45},
-		{"slow", func(int) bool { return true }, 0, 0.02},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			b, _, _ := trio(t, Config{SlowStart: -1})
-			ill := b.now().endpoints[0]
-			share := 0
-			for i := range 3000 {
-				time.Sleep(10 * time.Millisecond)
-				ep, _ := b.now().draw(&query{}, nil)
-				took := time.Millisecond
-				if ep == ill && tt.slow(i) {
-					took = 700 * time.Millisecond
-				}
-				ep.load.measured(time.Since(b.began), took)
-				if ep == ill && i >= 2500 {
-					share++
-				}
-			}
-			if got := float64(share) / 500; got < tt.least || got > tt.most {
-				t.Errorf("%s: a share of %.3f, want %v to %v", tt.name, got, tt.least, tt.most)
-			}
-		})
 	}
 }
 
@@ -96,8 +62,8 @@ func TestLoadFailures(t *testing.T) {
 	if b := l.burden(40); b.failing < 0.95 || b.answer != 0 {
 		t.Errorf("nothing but failures: %+v, want failing near 1 and no time to answer", b)
 	}
-	if b := l.burden(40 + failureDecay); b.failing > 0.37 || b.failing < 0.35 {
-		t.Errorf("after %v: %+v, want failing 1/e", failureDecay, b)
+	if b := l.burden(40 + loadDecay); b.failing > 0.37 || b.failing < 0.35 {
+		t.Errorf("after %v: %+v, want failing 1/e", loadDecay, b)
 	}
 	for range 20 {
 		l.measured(40, time.Millisecond)

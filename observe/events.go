@@ -138,6 +138,10 @@ func (o *Observer) Cache(ctx context.Context, ev cache.Event) {
 // has its own failure line.
 func (o *Observer) RateLimit(_ context.Context, ev ratelimit.Event) { o.metrics.rateLimit(ev) }
 
+// Shed is the Observe of a ratelimit.AdaptiveConfig or ShedderConfig. It logs
+// nothing: a request that was shed has its own failure line.
+func (o *Observer) Shed(_ context.Context, ev ratelimit.ShedEvent) { o.metrics.shedding.event(ev) }
+
 // ErrorPage is an errorpage.Config.Observe. A panic is logged even where it is
 // not the request's failure, since the page had been sent before.
 func (o *Observer) ErrorPage(ctx context.Context, ev errorpage.Event) {

@@ -92,6 +92,7 @@ type metrics struct {
 	forwarded    *children[string, prometheus.Counter]
 	pages        *children[pageKind, prometheus.Counter]
 	panics       prometheus.Counter
+	shedding     shedding
 }
 
 const other = "other"
@@ -165,6 +166,8 @@ func newMetrics() *metrics {
 	m.delay = counters(m, "ratelimit_delay_seconds_total", "Time for which requests were held back.", []string{"limiter"}, other, one)
 	m.forwarded = counters(m, "ratelimit_forwarded_total", "Requests with forwarding fields whose peer was taken for the client, since no proxy is trusted.",
 		[]string{"limiter"}, other, one)
+
+	m.shedding = newShedding(m)
 
 	m.pages = counters(m, "errorpage_served_total", "Error pages by status and format.",
 		[]string{"code", "format"}, pageKind{999, other}, func(k pageKind) []string { return []string{strconv.Itoa(k.status), k.format} })

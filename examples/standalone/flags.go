@@ -40,6 +40,7 @@ type config struct {
 	maxInFlight            int // 0 is no limit
 	queue                  int // -1: as many as maxInFlight
 	queueWait              time.Duration
+	shed                   bool          // the site is sent no more than it can work on
 	breakerRatio           float64       // 0 is the breaker's own default, here and below
 	breakerMin             int           // verdicts
 	breakerWindow          time.Duration // of the ratio
@@ -83,6 +84,7 @@ func defaults(demo bool) config {
 		restartWait:    2 * time.Second,
 		queue:          -1,
 		queueWait:      time.Second,
+		shed:           true,
 		healthInterval: 500 * time.Millisecond,
 		lameDuck:       2 * time.Second,
 		drainTimeout:   30 * time.Second,
@@ -161,6 +163,7 @@ func newLine(demo bool) *line {
 	add(l, "queue", &l.queue, parseQueue)
 	add(l, "queue-wait", &l.queueWait, parsePositive)
 	add(l, "dry-run", &l.dryRun, parseDryRun)
+	add(l, "shed", &l.shed, parseShed)
 	add(l, "breaker-ratio", &l.breakerRatio, parseShare)
 	add(l, "breaker-min", &l.breakerMin, parseCount)
 	add(l, "breaker-window", &l.breakerWindow, parseSpan)
@@ -264,8 +267,8 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-health needs -backend: the demonstration's origin has no such check")
 	case given["health-interval"] && c.health == "":
 		return errors.New("-health-interval needs -health: must be given together, such as -health /healthz -health-interval 1s")
-	case (given["queue"] || given["queue-wait"]) && c.maxInFlight == 0:
-		return errors.New("-queue and -queue-wait need -max-in-flight: must be given together, such as -max-in-flight 100 -queue 200")
+	case (given["queue"] || given["queue-wait"]) && c.maxInFlight == 0 && !c.shed:
+		return errors.New("-queue and -queue-wait need -max-in-flight or -shed adaptive: must be given together, such as -max-in-flight 100 -queue 200")
 	case c.demo && (given["breaker-window"] || given["breaker-slow"]):
 		return errors.New("-breaker-window and -breaker-slow need -backend: the demonstration has a window of its own")
 	case c.breakerSlow > 0 && 2*c.breakerSlow >= cmp.Or(c.breakerWindow, defaultBreakerWindow):

@@ -137,8 +137,8 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-health=/%zz", site}, "-health", "/healthz"},
 		{[]string{"-health=/a\nb", site}, "-health", "/healthz"},
 		{[]string{"-demo", "-health=/"}, "-health", "needs -backend"},
-		{[]string{"-dry-run=cache", site}, "-dry-run", "breaker, eject, rate"},
-		{[]string{"-dry-run=", site}, "-dry-run", "breaker, eject, rate"},
+		{[]string{"-dry-run=cache", site}, "-dry-run", "breaker, eject, rate, shed"},
+		{[]string{"-dry-run=", site}, "-dry-run", "breaker, eject, rate, shed"},
 		{[]string{"-dry-run=breaker,rate", site}, "-dry-run", "needs -rate"},
 		{[]string{"-breaker-ratio=1.1", site}, "-breaker-ratio", "at most 1"},
 		{[]string{"-breaker-min=0", site}, "-breaker-min", "at least 1"},
@@ -158,9 +158,10 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-restart-wait=-1s", site}, "-restart-wait", "0 for none"},
 		{[]string{"-balance=random", site}, "-balance", "round-robin"},
 		{[]string{"-max-in-flight=0", site}, "-max-in-flight", "at least 1"},
-		{[]string{"-queue=1", site}, "-queue", "-max-in-flight"},
+		{[]string{"-queue=1", "-shed=off", site}, "-queue", "-max-in-flight"},
 		{[]string{"-max-in-flight=1", "-queue=1000001", site}, "-queue", "from 0 to 1000000"},
-		{[]string{"-queue-wait=1s", site}, "-queue-wait", "-max-in-flight"},
+		{[]string{"-queue-wait=1s", "-shed", "off", site}, "-queue-wait", "-max-in-flight"},
+		{[]string{"-shed=on", site}, "-shed", "adaptive or off"},
 		{[]string{"-lame-duck=-1s", site}, "-lame-duck", "0 for none"},
 		{[]string{"-lame-duck=30s", site}, "-lame-duck", "shorter than -drain-timeout"},
 		{[]string{"-drain-timeout=0", site}, "-drain-timeout", "above 0"},
@@ -191,7 +192,7 @@ func TestFlags(t *testing.T) {
 		"-health", "/up?deep=1", "-lame-duck=0", "-drain-timeout=1s", "-max-object", "1MB", "-stale-while-revalidate", "10s",
 		"-stale-if-slow", "0", "-key-ignore-query", "utm_*, gclid", "-compress", "-snapshot", "pages",
 		"-connect", "1s", "-retries", "0", "-restart-wait", "0", "-balance", "least_in_flight", "-max-in-flight", "100", "-queue", "0",
-		"-queue-wait", "50ms", "-health-interval", "1s",
+		"-queue-wait", "50ms", "-shed", "off", "-health-interval", "1s",
 		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
 		"-dry-run", "breaker, rate", "-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
 	})
@@ -228,7 +229,7 @@ func TestDefaults(t *testing.T) {
 	want := config{
 		listen: "127.0.0.1:8080", admin: "127.0.0.1:8081", control: "127.0.0.1:8082", cacheMemory: 64 << 20, staleIfError: 24 * time.Hour,
 		staleIfSlow: 500 * time.Millisecond, firstByte: 15 * time.Second, betweenBytes: 15 * time.Second, lameDuck: 2 * time.Second, drainTimeout: 30 * time.Second,
-		connect: 3 * time.Second, retries: -1, restartWait: 2 * time.Second, queue: -1, queueWait: time.Second, healthInterval: 500 * time.Millisecond,
+		connect: 3 * time.Second, retries: -1, restartWait: 2 * time.Second, queue: -1, queueWait: time.Second, shed: true, healthInterval: 500 * time.Millisecond,
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("defaults = %s\nwant       %s", got, want)

@@ -27,6 +27,7 @@ type stack struct {
 	cache    *cache.Cache
 	backend  *backend.Backend
 	breakers *breakers
+	shed     *ratelimit.Adaptive // nil: off
 }
 
 // tuning is what differs between the proxy and the demonstration beside the
@@ -73,7 +74,7 @@ func siteTuning(cfg config) tuning {
 //	loopGuard  what comes back must not wait for itself in the cache
 //	ratelimit  with -rate: a flood costs less than a hit
 //	cache      a hit costs no breaker slot and no connection
-//	backend    queue, balance, retries, timeouts, health
+//	backend    queue, shedding, balance, retries, timeouts, health
 //	breaker    inside the backend, one per endpoint
 //
 // An error joins everything that any part has to say about its configuration.
@@ -103,12 +104,16 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if cfg.rate > 0 {
 		limit, limitErr = ratelimit.New(ratelimit.Config{Rate: cfg.rate, Burst: cfg.burst, ClientIP: clientIP, DryRun: cfg.dry("rate"), Observe: obs.RateLimit})
 	}
+	var shedErr error
+	if cfg.shed {
+		s.shed, shedErr = ratelimit.NewAdaptive(ratelimit.AdaptiveConfig{Name: "site", DryRun: cfg.dry("shed"), Observe: obs.Shed})
+	}
 	t.breaker = cfg.breaker(t.breaker)
 	t.breaker.Observe = obs.Breaker
 	var breakerErr error
 	s.breakers, breakerErr = newBreakers(t.breaker)
 	// Nothing that has goroutines is made before everything else is known to be right.
-	if err := errors.Join(pageErr, limitErr, breakerErr); err != nil {
+	if err := errors.Join(pageErr, limitErr, shedErr, breakerErr); err != nil {
 		return nil, err
 	}
 	if s.backend, err = backend.New(s.backendConfig(cfg, t, endpoints, obs)); err != nil { //nolint:contextcheck // its checks live until Shutdown
@@ -149,6 +154,9 @@ func (s *stack) backendConfig(cfg config, t tuning, endpoints []backend.Endpoint
 		NewGate:        s.breakers.gate,
 		Ejection:       backend.Ejection{DryRun: cfg.dry("eject")},
 		Observe:        obs.Backend,
+	}
+	if s.shed != nil {
+		c.Limit = s.shed
 	}
 	if cfg.balance == backend.ConsistentHash {
 		c.HashKey = func(r *http.Request) string { return r.Host + r.URL.RequestURI() }

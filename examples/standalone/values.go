@@ -269,6 +269,17 @@ func parseQueue(s string) (int, error) {
 // maxQueue bounds who waits: each is a connection and its memory.
 const maxQueue = 1_000_000
 
+// parseShed reads the name of a way to shed load.
+func parseShed(s string) (bool, error) {
+	switch s {
+	case "adaptive":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return false, errors.New("must be adaptive or off")
+}
+
 // parseBalance reads the name of a rule of balancing.
 func parseBalance(s string) (backend.Balance, error) {
 	b, err := backend.ParseBalance(strings.ToLower(strings.ReplaceAll(s, "_", "-")))
@@ -372,7 +383,7 @@ func parseNames(s string) ([]string, error) {
 }
 
 // dryRuns are the parts that can decide and tell without doing anything.
-var dryRuns = []string{"breaker", "eject", "rate"}
+var dryRuns = []string{"breaker", "eject", "rate", "shed"}
 
 // parseDryRun reads a list of them.
 func parseDryRun(s string) ([]string, error) {

@@ -31,7 +31,8 @@ type Semaphore struct {
 
 	mu       sync.Mutex // guards what follows; never held while limiter is asked
 	inFlight int
-	line     line
+	lines    [classes]line
+	queued   int       // in all lines
 	strained time.Time // when the present strain began; zero: none
 	refused  time.Time // when somebody was last refused under it
 	closed   error     // nobody waits any more
@@ -90,13 +91,31 @@ func (s *Semaphore) take(limit int) bool {
 	return true
 }
 
-// Acquire takes a slot; [Semaphore.Release] gives it back. Where none is free it
+// Class is what goes before what in the line, highest first.
+type Class uint8
+
+// The classes.
+const (
+	Low Class = iota
+	Ordinary
+	High
+
+	classes = int(High) + 1
+)
+
+// Acquire is AcquireAs of the Ordinary class.
+func (s *Semaphore) Acquire(ctx context.Context, queue int, wait time.Duration) error {
+	return s.AcquireAs(ctx, Ordinary, queue, wait)
+}
+
+// AcquireAs takes a slot; [Semaphore.Release] gives it back. Where none is free it
 // waits in a line of at most queue waiters (0: there is none), for at most wait
-// (0: as long as ctx lasts).
+// (0: as long as ctx lasts). Where the line is full it takes the place of the
+// longest waiting of the lowest class below its own.
 //
 // The error is a [*RefusedError], the cause of ctx's end, or what [Semaphore.Flush]
 // or [Semaphore.Close] was called with. With an error no slot is held.
-func (s *Semaphore) Acquire(ctx context.Context, queue int, wait time.Duration) error {
+func (s *Semaphore) AcquireAs(ctx context.Context, class Class, queue int, wait time.Duration) error {
 	limit := s.limit()
 	s.mu.Lock()
 	if s.take(limit) {
@@ -107,7 +126,7 @@ func (s *Semaphore) Acquire(ctx context.Context, queue int, wait time.Duration) 
 		s.mu.Unlock()
 		return err
 	}
-	if s.line.n >= queue {
+	if s.queued >= queue && !s.displace(class, limit, queue) {
 		r := s.refusal(Full, limit, queue)
 		if queue <= 0 {
 			r.Reason = Occupied
@@ -117,8 +136,8 @@ func (s *Semaphore) Acquire(ctx context.Context, queue int, wait time.Duration) 
 		s.mu.Unlock()
 		return r
 	}
-	w := &waiter{since: time.Now(), done: make(chan error, 1)}
-	s.line.push(w)
+	w := &waiter{since: time.Now(), class: class, done: make(chan error, 1)}
+	s.push(w)
 	s.mu.Unlock()
 
 	var late <-chan time.Time
@@ -145,7 +164,7 @@ func (s *Semaphore) giveUp(w *waiter, queue int) error {
 		s.mu.Unlock()
 		return <-w.done
 	}
-	s.line.remove(w)
+	s.remove(w)
 	now := time.Now()
 	s.strain(now)
 	s.eased()
@@ -160,7 +179,7 @@ func (s *Semaphore) giveUp(w *waiter, queue int) error {
 func (s *Semaphore) leave(w *waiter, why error) error {
 	s.mu.Lock()
 	if w.listed {
-		s.line.remove(w)
+		s.remove(w)
 		s.eased()
 		s.mu.Unlock()
 		return why
@@ -195,20 +214,65 @@ func (s *Semaphore) Wake() {
 
 // grant requires that mu is held.
 func (s *Semaphore) grant(limit int) {
-	if s.line.n == 0 || s.inFlight >= limit {
+	if s.queued == 0 || s.inFlight >= limit {
 		return
 	}
 	newest := s.newestFirst(time.Now())
-	for s.line.n > 0 && s.inFlight < limit {
-		w := s.line.first
+	for s.queued > 0 && s.inFlight < limit {
+		l := s.highest()
+		w := l.first
 		if newest {
-			w = s.line.last
+			w = l.last
 		}
-		s.line.remove(w)
+		s.remove(w)
 		s.inFlight++
 		w.done <- nil
 	}
 	s.eased()
+}
+
+// push requires that mu is held.
+func (s *Semaphore) push(w *waiter) {
+	s.lines[w.class].push(w)
+	s.queued++
+}
+
+// remove requires that mu is held.
+func (s *Semaphore) remove(w *waiter) {
+	s.lines[w.class].remove(w)
+	s.queued--
+}
+
+// highest is the line that is served next. It requires that mu is held and that
+// somebody waits.
+func (s *Semaphore) highest() *line {
+	l := &s.lines[High]
+	for i := classes - 1; i > 0 && l.first == nil; i-- {
+		l = &s.lines[i-1]
+	}
+	return l
+}
+
+// displace makes room for somebody of a class in a line that is full. It requires
+// that mu is held.
+func (s *Semaphore) displace(class Class, limit, queue int) bool {
+	if queue <= 0 {
+		return false
+	}
+	for i := range class {
+		w := s.lines[i].first
+		if w == nil {
+			continue
+		}
+		now := time.Now()
+		r := s.refusal(Full, limit, queue)
+		r.Waited = now.Sub(w.since)
+		s.remove(w)
+		s.strain(now)
+		w.done <- r
+		return true
+	}
+	return false
 }
 
 // Flush empties the line at once: everybody in it gets err, which must not be
@@ -230,8 +294,9 @@ func (s *Semaphore) Close(err error) {
 
 // flush requires that mu is held.
 func (s *Semaphore) flush(err error) {
-	for w := s.line.first; w != nil; w = s.line.first {
-		s.line.remove(w)
+	for s.queued > 0 {
+		w := s.highest().first
+		s.remove(w)
 		w.done <- err
 	}
 	s.eased()
@@ -247,7 +312,7 @@ func (s *Semaphore) strain(now time.Time) {
 
 // eased ends the strain if the line is empty. It requires that mu is held.
 func (s *Semaphore) eased() {
-	if s.line.n == 0 {
+	if s.queued == 0 {
 		s.strained = time.Time{}
 	}
 }
@@ -259,7 +324,7 @@ func (s *Semaphore) newestFirst(now time.Time) bool {
 
 // refusal requires that mu is held.
 func (s *Semaphore) refusal(why Reason, limit, queue int) *RefusedError {
-	return &RefusedError{Reason: why, InFlight: s.inFlight, Limit: limit, Queued: s.line.n, Queue: queue}
+	return &RefusedError{Reason: why, InFlight: s.inFlight, Limit: limit, Queued: s.queued, Queue: queue}
 }
 
 // Stats is the state of a semaphore at one moment.
@@ -278,9 +343,11 @@ func (s *Semaphore) Stats() Stats {
 	limit, now := s.limit(), time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Stats{Limit: limit, InFlight: s.inFlight, Queued: s.line.n, NewestFirst: s.newestFirst(now)}
-	if w := s.line.first; w != nil {
-		st.Oldest = now.Sub(w.since)
+	st := Stats{Limit: limit, InFlight: s.inFlight, Queued: s.queued, NewestFirst: s.newestFirst(now)}
+	for i := range s.lines {
+		if w := s.lines[i].first; w != nil {
+			st.Oldest = max(st.Oldest, now.Sub(w.since))
+		}
 	}
 	return st
 }

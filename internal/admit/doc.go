@@ -5,7 +5,7 @@
 // once. Slots are handed on: nobody who comes later takes one that a waiter is
 // to have.
 //
-// The line is served in order. In order is the wrong thing once the line has
+// The line is served by class, and in a class in order. In order is the wrong thing once the line has
 // been refusing for long: all who are served then have waited almost for as long
 // as they can, and some leave the moment they are served. So the newest goes
 // first while a strain lasts that is older than [Patience]. A strain begins with

@@ -2,10 +2,11 @@ package admit
 
 import "time"
 
-// waiter is one in the line. It leaves the line exactly once: by grant, Flush,
-// or by itself; listed tells the last one that it was late.
+// waiter is one in the line. It leaves the line exactly once: by grant, displace,
+// Flush, or by itself; listed tells the last one that it was late.
 type waiter struct {
 	since      time.Time
+	class      Class
 	done       chan error // room for one: nil is a slot
 	prev, next *waiter
 	listed     bool
@@ -14,7 +15,6 @@ type waiter struct {
 // line is a list of waiters, the oldest first.
 type line struct {
 	first, last *waiter
-	n           int
 }
 
 func (l *line) push(w *waiter) {
@@ -25,7 +25,6 @@ func (l *line) push(w *waiter) {
 		l.last.next = w
 	}
 	l.last = w
-	l.n++
 }
 
 func (l *line) remove(w *waiter) {
@@ -40,5 +39,4 @@ func (l *line) remove(w *waiter) {
 		w.next.prev = w.prev
 	}
 	w.prev, w.next, w.listed = nil, nil, false
-	l.n--
 }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// crew is a site with so many workers, each of which takes so long for a page, and a
+// line before them that has no end.
+func crew(t *testing.T, workers int, service time.Duration) string {
+	t.Helper()
+	hands, closing := make(chan struct{}, workers), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case hands <- struct{}{}: // whether or not somebody still waits for the page
+		case <-closing:
+			return
+		}
+		defer func() { <-hands }()
+		done := time.NewTimer(service)
+		defer done.Stop()
+		<-done.C
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = io.WriteString(w, "page")
+	}))
+	t.Cleanup(func() {
+		close(closing)
+		s.Close()
+	})
+	return s.URL
+}
+
+// crowd has requests come at a rate, whether or not earlier ones were answered, each
+// of which leaves after patience.
+func crowd(t *testing.T, url string, perSecond int, d, patience time.Duration) []result {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConns: 2000, MaxIdleConnsPerHost: 2000}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	var (
+		mu  sync.Mutex
+		all []result
+		wg  sync.WaitGroup
+	)
+	began := time.Now()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; time.Since(began) < d; {
+		<-tick.C
+		for due := int(time.Since(began).Seconds() * float64(perSecond)); n < due; n++ {
+			page := fmt.Sprintf("%s/page/%d", url, n)
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				start := time.Now()
+				a := result{at: start.Sub(began)}
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := client.Do(req)
+				if a.err = err; err == nil {
+					_, a.err = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+					a.status = res.StatusCode
+				}
+				a.took = time.Since(start)
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, a)
+			})
+		}
+	}
+	wg.Wait()
+	return all
+}
+
+// percentile of durations; 0 if there are none.
+func percentile(all []time.Duration, share float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[min(len(all)-1, int(share*float64(len(all))))]
+}
+
+// A site of which three times as much is wanted as it can do goes on doing that, and
+// the rest is turned away, most of it at once. Left alone it does nothing useful any
+// more: whatever it answers, nobody waits for.
+func TestOverload(t *testing.T) {
+	const (
+		workers   = 10
+		service   = 100 * time.Millisecond
+		capacity  = workers * int(time.Second/service)
+		converged = 3 * time.Second
+		measured  = 4 * time.Second
+		wait      = 250 * time.Millisecond
+	)
+	for _, tt := range []struct {
+		name string
+		args []string
+		well bool
+	}{
+		{"by default", []string{"-queue-wait", wait.String()}, true},
+		{"with the capacity given", []string{"-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
+		{"without", []string{"-shed", "off"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, append([]string{"-backend", crew(t, workers, service)}, tt.args...)...)
+			var useful int
+			var admitted, atOnce, queued []time.Duration
+			for _, a := range crowd(t, p.site, 3*capacity, converged+measured, time.Second) {
+				switch {
+				case a.at < converged:
+				case a.err == nil && a.status == http.StatusOK:
+					useful++
+					admitted = append(admitted, a.took)
+				case a.err == nil && a.status == http.StatusServiceUnavailable && a.took < wait*3/4:
+					atOnce = append(atOnce, a.took)
+				case a.err == nil && a.status == http.StatusServiceUnavailable:
+					queued = append(queued, a.took)
+				}
+			}
+			share := float64(useful) / (measured.Seconds() * float64(capacity))
+			t.Logf("goodput %.0f %% of capacity; admitted p99 %v; %d refused at once, p99 %v; %d after a wait, p99 %v", share*100,
+				percentile(admitted, 0.99), len(atOnce), percentile(atOnce, 0.99), len(queued), percentile(queued, 0.99))
+			if !tt.well {
+				if share > 0.5 {
+					t.Errorf("goodput is %.0f %% without protection: the load is none", share*100)
+				}
+				return
+			}
+			if share < 0.85 {
+				t.Errorf("goodput is %.0f %% of the capacity, want at least 85", share*100)
+			}
+			if p99 := percentile(admitted, 0.99); p99 > wait+3*service {
+				t.Errorf("p99 of the admitted is %v, want under %v", p99, wait+3*service)
+			}
+			if len(atOnce) == 0 {
+				t.Error("nobody was turned away at once")
+			}
+		})
+	}
+}

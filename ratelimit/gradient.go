@@ -1,0 +1,471 @@
+package ratelimit
+
+import (
+	"math"
+	"time"
+)
+
+// The law of the adaptive limit.
+//
+// Latencies are gathered in windows. A window's mean is the latency now; the
+// latency at rest follows it down at once, and up only while the limit is not
+// half used, so that it is never learnt from a queue that the limit itself
+// allows. Where the limit is used it is multiplied by tolerance × rest / now (at
+// most 1, at least a half) and given room for a queue, which settles where a
+// backend has all hands full and little to wait.
+//
+// Left alone that has a weakness: a backend whose work has become slower, all
+// through the strain, looks like one with a queue, and is throttled for good. A
+// queue and slower work differ in this: more in flight do not finish more in the
+// one case, and do in the other. So whenever the requests in flight changed much,
+// the throughput is compared: by the reduction itself, or by a trial of two fifths
+// more for a moment. The limit is never lowered for the sake of measuring.
+const (
+	windowMin   = 100 * time.Millisecond // and never shorter than the latency
+	windowRests = 4                      // times the latency at rest that a window need not be longer than
+	windowCount = 20                     // samples in a window at least
+	firstCount  = 10                     // samples of which the first latency at rest is made
+	firstAfter  = 250 * time.Millisecond // not sooner than so long after they began
+	calmWindows = 5
+	outlier     = 8 // times the latency now, or at rest: what one sample weighs at most
+
+	restDown  = 0.3                   // share by which a lower latency is learnt, per window
+	restUp    = 20 * time.Second      // time in which a higher one is
+	restLeast = 10 * time.Millisecond // what takes no longer is at rest: noise is all that there would be to see
+	restOnce  = 0.3                   // and its share per window at most
+
+	// Under a strain latencies stay below this many times the latency at rest: one
+	// that is lower was no good guess.
+	lowShare = 3
+	lowFor   = 30 * time.Second
+
+	slowFailure   = time.Second // failures that took less are none of load's making, whatever the latency at rest
+	failuresShare = 0.2         // of a window's samples, from which they count
+
+	trialStep     = 1.4
+	trialPause    = time.Second / 2 // between trials; doubles up to trialPauseMax while they find a queue
+	trialPauseMax = 16 * time.Second
+	trialCount    = 100 // samples on each side of a trial
+	trialMost     = 800 // and when it is given up
+	elasticity    = 0.3
+	sigmas        = 1.6
+)
+
+// bounds are the settings of a gradient.
+type bounds struct {
+	min, max  float64
+	tolerance float64
+	allowance float64 // requests that may queue; 0 is the root of the limit
+}
+
+// window is what was gathered since start. Times are since some fixed moment.
+type window struct {
+	start   time.Duration
+	n       int           // answers
+	sum     time.Duration // of their latencies
+	clipped time.Duration // without outliers
+	squares float64       // of them in seconds
+	slow    int           // failures that took long
+	full    bool          // somebody found no slot
+}
+
+// point is a load and what came of it.
+type point struct {
+	n         int
+	sum, took time.Duration
+	clipped   time.Duration
+	squares   float64 // of the latencies in seconds
+}
+
+func (p *point) add(q point) {
+	p.n += q.n
+	p.sum += q.sum
+	p.took += q.took
+	p.clipped += q.clipped
+	p.squares += q.squares
+}
+
+func (w window) point(now time.Duration) point {
+	return point{n: w.n, sum: w.sum, took: now - w.start, clipped: w.clipped, squares: w.squares}
+}
+
+// mean is that of the latencies, without outliers.
+func (p point) mean() time.Duration {
+	if p.n == 0 {
+		return 0
+	}
+	return p.clipped / time.Duration(p.n)
+}
+
+// spread is the variance of the latencies, as a multiple of their mean's square.
+func (p point) spread() float64 {
+	if p.sum == 0 {
+		return 0
+	}
+	mean := p.sum.Seconds() / float64(p.n)
+	return p.squares/float64(p.n)/(mean*mean) - 1
+}
+
+// inFlight is the mean number in flight, by Little's law.
+func (p point) inFlight() float64 { return ratio(p.sum, p.took) }
+
+// rate is answers per second.
+func (p point) rate() float64 {
+	if p.took <= 0 {
+		return 0
+	}
+	return float64(p.n) / p.took.Seconds()
+}
+
+func ratio(a, b time.Duration) float64 {
+	if b <= 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+// finding is what two points tell.
+type finding uint8
+
+const (
+	unclear finding = iota
+	queueing
+	working
+)
+
+// compare tells what the requests that two loads differ by did: they waited, or
+// they were worked on. What may be chance is unclear.
+func compare(a, b point) finding {
+	more, less := a, b
+	if more.inFlight() < less.inFlight() {
+		more, less = b, a
+	}
+	if min(a.n, b.n) == 0 || less.inFlight() <= 0 {
+		return unclear
+	}
+	grew := math.Log(more.inFlight() / less.inFlight())
+	gained := math.Log(more.rate()/less.rate()) - elasticity*grew
+	spread := max(1, 2*less.spread())
+	chance := sigmas * math.Sqrt(spread/float64(a.n)+spread/float64(b.n))
+	switch {
+	case grew < math.Log(1.1):
+		return unclear
+	case gained > chance:
+		return working
+	case gained < -chance:
+		return queueing
+	}
+	return unclear
+}
+
+// beginning makes a first idea of the latency at rest, of those requests that
+// began first: they met no queue. The first to end would not do, they are the
+// fast ones.
+type beginning struct {
+	n       int
+	began   [firstCount]time.Duration
+	latency [firstCount]time.Duration
+}
+
+// add returns the latency as soon as it is known; 0 is not yet.
+func (b *beginning) add(at, latency time.Duration) time.Duration {
+	began, i := at-latency, b.n
+	if b.n < firstCount {
+		b.n++
+	} else {
+		i = 0
+		for j, other := range b.began {
+			if other > b.began[i] {
+				i = j
+			}
+		}
+	}
+	if b.latency[i] == 0 || began < b.began[i] {
+		b.began[i], b.latency[i] = began, latency
+	}
+	if b.n < firstCount {
+		return 0
+	}
+	var sum, most, next time.Duration
+	last := b.began[0]
+	for j, d := range b.latency {
+		sum += d
+		most, next = max(most, d), max(next, min(most, d))
+		last = max(last, b.began[j])
+	}
+	mean := (sum - most + next) / firstCount // one may have been anything
+	if at-last < max(firstAfter, 3*mean) {
+		return 0
+	}
+	return mean
+}
+
+// gradient is a limit and what it was made of. Its zero value has to be given
+// bounds and a limit.
+type gradient struct {
+	bounds
+	limit float64
+	now   time.Duration // latency of late
+	rest  time.Duration // and without load; 0: not known yet
+	sure  time.Duration // rest, as far as it was found more than once
+	clean time.Duration // rest, as far as nothing but light load had a part in it
+	low   time.Duration // the lowest mean under strain, of late
+	rate  float64       // answers per second of late
+
+	w         window
+	first     beginning
+	seen      int  // windows without strain
+	calm      int  // windows without strain in a row
+	starting  bool // has never met a limit
+	doubled   bool // in the window before
+	startRate float64
+	congested bool
+
+	falling int   // windows in a row that had the limit go down much
+	before  point // what that began with
+	steady  point // since the limit was last changed much
+	level   float64
+
+	trial  point
+	trying uint8 // 1: the trial settles, 2: it is measured
+	tryAt  time.Duration
+	pause  time.Duration
+}
+
+// add takes a sample. It tells whether the limit was looked at anew.
+func (g *gradient) add(at, latency time.Duration, ok bool) bool {
+	latency = max(latency, time.Microsecond)
+	if !ok {
+		if latency <= max(slowFailure, 4*g.rest) {
+			return false
+		}
+		g.w.slow++
+		return g.turn(at)
+	}
+	if g.rest == 0 {
+		if g.rest = g.first.add(at, latency); g.rest > 0 {
+			g.clean, g.sure = g.rest, g.rest
+		}
+	}
+	g.w.n++
+	g.w.sum += latency
+	g.w.squares += latency.Seconds() * latency.Seconds()
+	if g.rest > 0 {
+		latency = min(latency, outlier*max(g.rest, g.now))
+	}
+	g.w.clipped += latency
+	return g.turn(at)
+}
+
+// full notes that somebody found no slot.
+func (g *gradient) full() { g.w.full = true }
+
+// turn ends the window if it has been long enough.
+func (g *gradient) turn(at time.Duration) bool {
+	w := g.w
+	lasted := at - w.start
+	if w.n+w.slow < windowCount || lasted < windowMin || g.rest == 0 && w.n > 0 {
+		return false
+	}
+	p := w.point(at)
+	if lasted < min(p.mean(), windowRests*g.rest) {
+		return false
+	}
+	g.w = window{start: at}
+	g.step(w, p, at)
+	return true
+}
+
+// step looks at a window that ended.
+func (g *gradient) step(w window, p point, at time.Duration) {
+	mean := p.mean()
+	g.rate = p.rate()
+	inFlight := p.inFlight()
+	failing := float64(w.slow) >= failuresShare*float64(w.n+w.slow)
+	if w.n > 0 {
+		if g.now == 0 {
+			g.now = mean
+		}
+		g.now = (g.now + mean) / 2
+		g.learn(mean, p, w.full || inFlight > g.limit/2)
+	}
+	used := w.full || inFlight >= 0.7*g.limit
+	if !used && !failing {
+		g.congested, g.falling, g.before, g.steady, g.trying = false, 0, point{}, point{}, 0
+		g.tryAt = at + g.pause
+		return
+	}
+	if g.trying > 0 && !failing {
+		g.try(p, at)
+		return
+	}
+	ratio := 1.0
+	if w.n > 0 {
+		ratio = min(1, g.tolerance*float64(max(g.rest, restLeast))/float64(mean))
+	}
+	if failing {
+		ratio = 0.5
+	}
+	g.follow(max(0.5, ratio), p, at)
+}
+
+// learn follows the latency at rest. Windows without strain count from the fifth in a
+// row: the first may be the beginning of a strain.
+func (g *gradient) learn(mean time.Duration, p point, strained bool) {
+	if g.calm++; strained {
+		g.calm = 0
+	}
+	switch {
+	case mean < g.rest:
+		g.rest -= time.Duration(restDown * float64(g.rest-mean))
+		g.clean, g.sure = min(g.clean, g.rest), min(g.sure, g.rest)
+	case !strained:
+		if g.calm < calmWindows {
+			return
+		}
+		g.seen = min(g.seen+1, 1000)
+		share := min(restOnce, max(ratio(p.took, restUp), 1/float64(g.seen+1)))
+		g.rest += time.Duration(share * float64(mean-g.rest))
+		g.clean, g.sure = g.rest, g.rest
+		g.low = mean
+	case g.congested && g.falling == 0 && g.trying == 0 && g.steady.n >= 2*windowCount:
+		if g.low == 0 || mean < g.low {
+			g.low = mean
+		}
+		g.low += time.Duration(min(1, ratio(p.took, lowFor)) * float64(mean-g.low))
+		g.clean = max(g.clean, time.Duration(float64(g.low)/lowShare))
+		g.sure = max(g.sure, g.clean)
+		g.rest = max(g.rest, g.sure)
+	}
+}
+
+// follow sets the limit after a window in which it was used.
+func (g *gradient) follow(ratio float64, p point, at time.Duration) {
+	room := g.allowance
+	if room == 0 {
+		room = math.Sqrt(g.limit)
+	}
+	target := g.limit*ratio + room
+	if g.congested = ratio < 1; g.congested {
+		g.starting = false
+	}
+	if target >= g.limit {
+		g.falling, g.before = 0, point{}
+	}
+	switch {
+	case target < g.limit:
+		target = (g.limit + target) / 2
+		if g.reduced(p, target < 0.96*g.limit && g.limit > g.min, at) {
+			return
+		}
+	case g.starting:
+		target = g.start(p.rate())
+	}
+	g.set(target)
+	g.settle(p, at)
+}
+
+// start doubles the limit every other window, as long as that brings something.
+func (g *gradient) start(rate float64) float64 {
+	if g.doubled = !g.doubled; !g.doubled {
+		return g.limit
+	}
+	g.starting = rate > 1.3*g.startRate
+	g.startRate = rate
+	if !g.starting {
+		return g.limit
+	}
+	return 2 * g.limit
+}
+
+func (g *gradient) set(limit float64) { g.limit = min(g.max, max(g.min, limit)) }
+
+// reduced compares a reduction with what it began with, once it has come far
+// enough. The first window of a congestion is mixed: it saw better times.
+func (g *gradient) reduced(p point, much bool, at time.Duration) bool {
+	if !much {
+		g.falling, g.before = 0, point{}
+		return false
+	}
+	g.falling++
+	switch {
+	case g.falling < 2:
+	case g.before.n == 0:
+		g.before = p
+	case compare(g.before, p) == working:
+		g.raise(g.before, p)
+		g.set(max(g.limit, g.before.inFlight()))
+		g.before = point{}
+		g.rearm(at)
+		return true
+	}
+	return false
+}
+
+// settle arms a trial where the limit stands still under congestion.
+func (g *gradient) settle(p point, at time.Duration) {
+	if g.level == 0 || math.Abs(g.limit-g.level) > 0.2*g.level {
+		g.level, g.steady = g.limit, point{}
+		g.rearm(at)
+		return
+	}
+	g.steady.add(p)
+	if at < g.tryAt || g.steady.n < trialCount || !g.congested || g.limit >= g.max {
+		return
+	}
+	g.trying, g.trial = 1, point{}
+	g.level = g.limit
+	g.set(max(g.limit*trialStep, g.limit+2))
+}
+
+func (g *gradient) rearm(at time.Duration) {
+	g.pause = trialPause
+	g.tryAt = at + g.pause
+}
+
+// try goes on with a trial.
+func (g *gradient) try(p point, at time.Duration) {
+	if g.trying == 1 {
+		g.trying = 2
+		return
+	}
+	g.trial.add(p)
+	if g.trial.n < trialCount {
+		return
+	}
+	found := compare(g.steady, g.trial)
+	if found == unclear && g.trial.n < trialMost {
+		return
+	}
+	g.trying = 0
+	switch found {
+	case working:
+		g.raise(g.steady, g.trial)
+		g.rearm(at)
+	case queueing:
+		g.doubt()
+		fallthrough
+	case unclear:
+		g.set(g.level)
+		g.pause = min(2*g.pause, trialPauseMax)
+		g.tryAt = at + g.pause
+	}
+	g.level, g.steady = g.limit, point{}
+}
+
+// raise takes what the lighter one of two loads took for work, as far as the limit
+// need not go down for it.
+func (g *gradient) raise(a, b point) {
+	if b.inFlight() < a.inFlight() {
+		a = b
+	}
+	g.rest = max(g.rest, time.Duration(float64(a.mean())/g.tolerance))
+	g.sure += (g.rest - g.sure) / 2
+}
+
+// doubt takes back half of what was taken for work once, and a little of what was
+// again and again.
+func (g *gradient) doubt() {
+	g.rest = g.sure + (g.rest-g.sure)/2
+	g.sure = g.clean + (g.sure-g.clean)*9/10
+}
