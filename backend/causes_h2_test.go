@@ -131,12 +131,12 @@ func http2Faults(t *testing.T) []fault {
 		if code == codeHTTP11 { // over TLS see TestHTTP11Required
 			all = append(all, fault{
 				name: "h2c: POST refused by HTTP_1_1_REQUIRED", url: plain, scripts: []script{serveHTTP2(sends(resetWith(code)))}, method: "POST",
-				cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.BackendFailure, written: true,
+				cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.Neutral, written: true,
 			})
 			continue
 		}
 		if code == codeRefusedStream {
-			both(fault{name: "POST refused by " + codeName(code), method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.BackendFailure, detail: codeName(code)}, sends(resetWith(code)))
+			both(fault{name: "POST refused by " + codeName(code), method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.Neutral, detail: codeName(code)}, sends(resetWith(code)))
 			continue
 		}
 		both(fault{name: "POST reset with " + codeName(code), method: "POST", cause: failure.ResetBeforeHeaders, verdict: failure.BackendFailure, detail: codeName(code)}, sends(resetWith(code)))
@@ -150,8 +150,8 @@ func http2Faults(t *testing.T) []fault {
 		sends(headers(endHeaders, field(":status", "103")), resetWith(0x2)))
 
 	// Connections that end.
-	both(fault{name: "GOAWAY before the stream", method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.BackendFailure}, sends(goesAway(none, 0)))
-	both(fault{name: "GOAWAY with an error before the stream", method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.BackendFailure}, sends(goesAway(none, 0xb)))
+	both(fault{name: "GOAWAY before the stream", method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.Neutral}, sends(goesAway(none, 0)))
+	both(fault{name: "GOAWAY with an error before the stream", method: "POST", cause: failure.StreamRefused, attempts: 3, verdict: failure.Neutral}, sends(goesAway(none, 0xb)))
 	both(fault{name: "GOAWAY after the stream, then closed", method: "POST", cause: failure.ClosedBeforeHeaders, verdict: failure.BackendFailure}, thenEnds(goesAway(self, 0)))
 	both(fault{name: "GOAWAY with an error after the stream, then closed", method: "POST", cause: failure.ClosedBeforeHeaders, verdict: failure.BackendFailure}, thenEnds(goesAway(self, 0x2)))
 	both(fault{name: "closed, POST", method: "POST", cause: failure.ClosedBeforeHeaders, verdict: failure.BackendFailure}, hangUp)

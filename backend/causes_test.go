@@ -296,11 +296,11 @@ func wireFaults(t *testing.T) []fault {
 		},
 		{
 			name: "h2: REFUSED_STREAM", url: h2c, scripts: []script{serveHTTP2(refuseStream)}, method: "POST",
-			cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.BackendFailure, written: true,
+			cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.Neutral, written: true,
 		},
 		{
 			name: "h2: GOAWAY", url: h2c, scripts: []script{serveHTTP2(goAway)}, method: "POST",
-			cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.BackendFailure, written: true,
+			cause: failure.StreamRefused, status: 502, attempts: 3, verdict: failure.Neutral, written: true,
 		},
 		{
 			name: "h2: reset", url: h2c, scripts: []script{serveHTTP2(resetStream)}, method: "POST",

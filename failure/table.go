@@ -175,7 +175,7 @@ var table = [numCauses]Row{
 		Hint: "The backend crashed or was killed while it worked on this URL, or it refused an upload early.",
 	},
 	StreamRefused: {
-		Token: "stream_refused", Status: 502, ProxyError: "connection_terminated", Retry: anyMethod, Counts: BackendFailure, Stale: StaleYes, Share: true,
+		Token: "stream_refused", Status: 502, ProxyError: "connection_terminated", Retry: anyMethod, Counts: Neutral, Stale: StaleYes, Share: true,
 		Hint: "HTTP/2 REFUSED_STREAM, or a GOAWAY that excludes the request: the backend is going away or has too many streams.",
 	},
 	WriteTimeout: {
