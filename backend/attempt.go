@@ -233,6 +233,7 @@ func (a *attempt) finish(e *failure.Error) {
 		return
 	}
 	a.finished = true
+	a.arrived() // unless a panic came in between it is long since known
 	now := time.Now()
 	whole := !a.at.done.IsZero()
 	unfired := a.watch.end()

@@ -378,6 +378,7 @@ func (a *attempt) explain(err error) *failure.Error {
 		f.goAway, f.broken = c.wire.goAway.Load(), c.wire.broken.Load()
 		f.writing = c.wire.writing.Load()
 		f.dead = c.cc.Err() != nil
+		f.deaf = f.dead && c.wire.unheard()
 		if id := a.streamID.Load(); id != 0 {
 			f.tooLarge = c.wire.tooLarge.Load() == id
 		}

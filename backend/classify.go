@@ -42,6 +42,7 @@ type facts struct {
 	tooLarge  bool   // the stream's header section is over the limit
 	goAway    bool   // the peer accepts no more
 	broken    bool   // the connection ended
+	deaf      bool   // the peer did not even answer a PING: we ended it
 	dead      bool   // no more requests can be sent on it, whoever ended it
 	garbage   string // what came instead of HTTP/2
 }
@@ -373,7 +374,7 @@ func exchangingHTTP2(f facts) *failure.Error {
 		return failure.New(failure.StreamRefused, f.err) // the peer says so
 	case reset(f.err):
 		return failure.New(failure.ResetBeforeHeaders, f.err)
-	case silent || f.broken:
+	case silent || f.broken || f.deaf:
 		return failure.New(failure.ClosedBeforeHeaders, f.err)
 	}
 	return failure.New(failure.Malformed, f.err)
@@ -426,7 +427,7 @@ func readingHTTP2(f facts) *failure.Error {
 	if code, ok := connError(f.err); ok && !f.goAway {
 		return &failure.Error{Cause: failure.Malformed, Detail: "the connection broke the rules: " + codeName(code), Err: f.err}
 	}
-	if closedConn(f.err) || isGoAwayError(f.err) || netError(f.err) || f.broken || f.goAway {
+	if closedConn(f.err) || isGoAwayError(f.err) || netError(f.err) || f.broken || f.goAway || f.deaf {
 		return failure.New(failure.Truncated, f.err)
 	}
 	if f.dead {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Frame types and flags (RFC 9113 section 6).
@@ -14,6 +15,7 @@ const (
 	frameHeaders      = 0x1
 	frameReset        = 0x3
 	frameSettings     = 0x4
+	framePing         = 0x6
 	frameGoAway       = 0x7
 	frameContinuation = 0x9
 
@@ -30,6 +32,7 @@ type frameScan struct {
 	first   [32]byte // what came first, for reports
 	nFirst  int
 	frames  int
+	pinged  bool // a PING was among the frames of the last feed
 	goAway  bool // the peer accepts no more streams
 	garbage bool // what came is no HTTP/2
 
@@ -89,6 +92,8 @@ func (s *frameScan) begin() {
 		s.open = flags&flagEndHeaders == 0
 	case kind == frameReset:
 		s.wasReset = append(s.wasReset, stream)
+	case kind == framePing:
+		s.pinged = true
 	case kind == frameGoAway:
 		s.goAway = true
 	}
@@ -121,6 +126,7 @@ type frameTap struct {
 
 	writing  atomic.Bool // a Write is under way
 	goAway   atomic.Bool
+	asked    atomic.Int64  // when the first PING was sent since something came, in ns; 0: none
 	broken   atomic.Bool   // the connection ended
 	tooLarge atomic.Uint32 // the stream whose header section is over the limit
 	notH2    atomic.Pointer[string]
@@ -132,6 +138,13 @@ type frameTap struct {
 // maxResets is how many resets are remembered: those of streams that nobody has
 // looked at yet.
 const maxResets = 256
+
+// unheard tells that the peer let the time for the answer to a PING pass: the
+// HTTP/2 implementation, which sent it, has closed the connection then.
+func (t *frameTap) unheard() bool {
+	asked := t.asked.Load()
+	return asked != 0 && time.Since(time.Unix(0, asked)) >= http2PingWait*9/10
+}
 
 // tell has ready called once.
 func (t *frameTap) tell() {
@@ -148,6 +161,7 @@ func (t *frameTap) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	t.heard = true
 	if n > 0 {
+		t.asked.Store(0)
 		t.look(p[:n])
 	}
 	if err != nil {
@@ -192,7 +206,10 @@ func (t *frameTap) wasReset(stream uint32) bool {
 
 // Write notes the stream that is opened: net/http does not tell its number.
 func (t *frameTap) Write(p []byte) (int, error) {
-	t.out.feed(p)
+	t.out.pinged = false
+	if t.out.feed(p); t.out.pinged {
+		t.asked.CompareAndSwap(0, time.Now().UnixNano())
+	}
 	t.opened.Store(t.out.stream)
 	t.writing.Store(true)
 	defer t.writing.Store(false)

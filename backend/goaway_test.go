@@ -86,7 +86,7 @@ type mute struct {
 	silent atomic.Bool
 }
 
-func (d *mute) serve(c net.Conn, answer func(c net.Conn, stream uint32)) {
+func (d *mute) serve(c net.Conn, answer func(stream uint32) []byte) {
 	defer c.Close()
 	br := bufio.NewReader(c)
 	if _, err := io.CopyN(io.Discard, br, 24); err != nil {
@@ -121,10 +121,8 @@ func (d *mute) serve(c net.Conn, answer func(c net.Conn, stream uint32)) {
 			out <- frame(frameSettings, 1, 0, nil)
 		case h[3] == 0x6 && h[4] == 0:
 			out <- frame(0x6, 1, 0, payload)
-		case h[3] == frameHeaders && answer == nil:
-			out <- frame(frameHeaders, 0x5, stream, []byte{0x88}) // :status 200
 		case h[3] == frameHeaders:
-			answer(c, stream)
+			out <- answer(stream)
 		}
 	}
 }
@@ -133,15 +131,16 @@ func (d *mute) serve(c net.Conn, answer func(c net.Conn, stream uint32)) {
 // does not is gone, and what waits for it is told so.
 func TestSilentHTTP2(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		silent   bool
-		cause    failure.Cause
-		at       time.Duration
-		pinged   bool
-		requests int
+		name   string
+		silent bool
+		cause  failure.Cause
+		at     time.Duration
+		pinged bool
+		body   bool // it begins its answer
 	}{
-		{"answers pings", false, failure.FirstByteTimeout, time.Minute, true, 1},
-		{"answers nothing", true, failure.ClosedBeforeHeaders, http2PingAfter + http2PingWait, true, 1},
+		{"answers pings", false, failure.FirstByteTimeout, time.Minute, true, false},
+		{"answers nothing", true, failure.ClosedBeforeHeaders, http2PingAfter + http2PingWait, true, false},
+		{"answers nothing any more", true, failure.Truncated, http2PingAfter + http2PingWait, true, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -149,19 +148,29 @@ func TestSilentHTTP2(t *testing.T) {
 				d := newDialer()
 				d.connect = func(context.Context, string, string) (net.Conn, error) {
 					ours, theirs := net.Pipe()
-					go peer.serve(theirs, func(net.Conn, uint32) { peer.silent.Store(test.silent) })
+					go peer.serve(theirs, func(stream uint32) []byte {
+						peer.silent.Store(test.silent)
+						if test.body {
+							return frame(frameHeaders, flagEndHeaders, stream, []byte{0x88}) // :status 200
+						}
+						return nil
+					})
 					return ours, nil
 				}
 				var seen recorder
 				b := newBackendWith(t, Config{
-					Endpoints: []Endpoint{{URL: "h2c://10.0.0.1:80"}}, FirstByte: time.Minute, UntilHeaders: time.Hour, Retries: -1, Observe: seen.observe,
+					Endpoints: []Endpoint{{URL: "h2c://10.0.0.1:80"}}, FirstByte: time.Minute, BetweenBytes: time.Hour, UntilHeaders: time.Hour, Retries: -1, Observe: seen.observe,
 				}, d)
 				began := time.Now()
-				w := oneGet(b)
+				code := 0
+				func() {
+					defer func() { _ = recover() }() // what aborts an answer that had begun
+					code = oneGet(b).Code
+				}()
 				took := time.Since(began)
 				evs := seen.of(AttemptDone)
 				if len(evs) != 1 || evs[0].Failure == nil || evs[0].Failure.Cause != test.cause {
-					t.Fatalf("answered %d, %+v, want %v", w.Code, evs, test.cause)
+					t.Fatalf("answered %d, %+v, want %v", code, evs, test.cause)
 				}
 				if took < test.at || took > test.at+time.Second {
 					t.Errorf("after %v, want %v", took, test.at)

@@ -227,7 +227,11 @@ func (p *pool) dial(a *attempt, w wish) error {
 		return err
 	}
 	c.once = c.once || a.check
-	c.reserve()
+	if !c.reserve() { // it permits no stream, or is gone again; the request finds out
+		c.mu.Lock()
+		c.streams++
+		c.mu.Unlock()
+	}
 	a.h2, c.addr = c, a.addr
 	if a.check {
 		return nil
