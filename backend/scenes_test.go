@@ -249,21 +249,27 @@ func TestRollingRestart(t *testing.T) {
 }
 
 // TestOneBadEndpoint has one endpoint of three in trouble of every kind: no
-// request fails, and once that is known few are sent there.
+// request fails, nobody waits for more than one first-byte timeout beside the
+// healthy ones, and once the endpoint is known few are sent there and nobody
+// waits.
 func TestOneBadEndpoint(t *testing.T) {
+	const firstByte = 3 * time.Second // far from what a busy machine takes
 	for _, tt := range []struct {
 		name string
 		bad  func(*testing.T) string // its URL
 		most float64                 // of the attempts in the second half
 	}{
 		{"refusing", func(t *testing.T) string { return refusedURL(t, nil) }, 0.05},
+		{"stalling", func(t *testing.T) string {
+			return newFaults(t, func(_ net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) }).url()
+		}, 0.05},
 		{"500s", func(t *testing.T) string {
 			return newFaults(t, say("HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\noh\n")).url()
 		}, 0.05},
 		{"slow", func(t *testing.T) string {
 			return newHouse(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				select {
-				case <-time.After(time.Second):
+				case <-time.After(firstByte * 3 / 5):
 				case <-r.Context().Done():
 				}
 				_, _ = io.WriteString(w, "late")
@@ -280,11 +286,16 @@ func TestOneBadEndpoint(t *testing.T) {
 			var rec recorder
 			b := newBackend(t, Config{
 				Endpoints:    []Endpoint{{URL: newHouse(t, good).url()}, {URL: tt.bad(t), Name: "bad"}, {URL: newHouse(t, good).url()}},
-				ErrorHandler: tellCause, Observe: rec.observe,
+				ErrorHandler: tellCause, Observe: rec.observe, FirstByte: firstByte,
 			})
 			b.hold = time.Minute // a body that breaks does so before its header section is sent, on a busy machine, too
 			srv, client := front(t, b)
-			all := crowd(t, client, srv.URL, 100, 3*time.Second, gets)
+			// What a busy machine adds shows in a backend without a bad endpoint.
+			control, controlClient := front(t, newBackend(t, Config{Endpoints: []Endpoint{{URL: newHouse(t, good).url()}}}))
+			normal := make(chan []guest, 1)
+			go func() { normal <- crowd(t, controlClient, control.URL, 20, 4*firstByte, gets) }()
+			all := crowd(t, client, srv.URL, 80, 4*firstByte, gets)
+			noise := 2 * quantile(<-normal, 1)
 			if f := failed(all); len(f) > 0 {
 				t.Errorf("failed: %v", f)
 			}
@@ -296,7 +307,22 @@ func TestOneBadEndpoint(t *testing.T) {
 					bad++
 				}
 			}
-			t.Logf("p99 %v; in the second half %d of %d attempts at the bad one", quantile(all, 0.99), bad, len(events))
+			var early, late []guest
+			for _, o := range all {
+				if o.at < 2*firstByte {
+					early = append(early, o)
+				} else {
+					late = append(late, o)
+				}
+			}
+			t.Logf("p99 %v in the first half, %v in the second; there %d of %d attempts at the bad one; twice the worst without one is %v",
+				quantile(early, 0.99), quantile(late, 0.99), bad, len(events), noise)
+			if p99 := quantile(early, 0.99); p99 > firstByte*5/4+noise {
+				t.Errorf("p99 of the first half is %v, want at most one timeout of %v beside the healthy ones", p99, firstByte)
+			}
+			if p99 := quantile(late, 0.99); p99 > firstByte/4+noise {
+				t.Errorf("p99 of the second half is %v, want that of the healthy ones", p99)
+			}
 			if float64(bad) > tt.most*float64(len(events)) {
 				t.Errorf("%d of %d attempts at the bad one in the second half, want at most %v", bad, len(events), tt.most)
 			}

@@ -52,8 +52,7 @@ type tuning struct {
 func siteTuning(cfg config) tuning {
 	return tuning{
 		breaker: breaker.Config{
-			OpenFor: time.Second,
-
+			OpenFor:      time.Second,
 			TrialTimeout: cfg.firstByte + 5*time.Second,
 			TrialRelease: time.Second,
 		},

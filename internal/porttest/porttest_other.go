@@ -1,0 +1,4 @@
+//go:build !unix
+
+// Package porttest keeps TCP ports for tests; not on this system.
+package porttest
