@@ -117,7 +117,7 @@ func (o *Observer) logFailure(ctx context.Context, level slog.Level, message str
 		limit = maxStack
 	}
 	str("detail", clip(e.Detail, limit))
-	if e.Err != nil {
+	if e.Err != nil && (e.Cause != failure.NoEndpoint || e.Detail == "") { // whose error is its detail once more
 		str("error", clip(errorText(e.Err), maxText))
 	}
 	if e.Attempts > 0 {

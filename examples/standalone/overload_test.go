@@ -109,8 +109,8 @@ func TestOverload(t *testing.T) {
 		args []string
 		well bool
 	}{
-		{"by default", []string{"-queue-wait", wait.String()}, true},
-		{"with the capacity given", []string{"-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
+		{"with a limit that finds itself", []string{"-shed", "adaptive", "-queue-wait", wait.String()}, true},
+		{"with the capacity given", []string{"-shed", "off", "-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
 		{"without", []string{"-shed", "off"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
