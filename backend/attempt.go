@@ -36,7 +36,8 @@ type attempt struct {
 	joined   atomic.Bool
 	reused   bool
 	written  atomic.Bool   // the request was sent whole
-	sent     atomic.Bool   // of HTTP/2: the header section was sent
+	sent     atomic.Bool   // of HTTP/2: the header section was sent, or is about to be
+	once     bool          // the request must not be executed twice
 	streamID atomic.Uint32 // of HTTP/2; 0: not known yet
 	stream   bool          // the body has no end in sight: StreamIdle rules
 
@@ -188,7 +189,8 @@ func (a *attempt) exchange(out *request, interim func(*http.Response)) (*http.Re
 
 // remote takes a connection and has it do the exchange.
 func (a *attempt) remote(out *request, interim func(*http.Response)) (*http.Response, error) {
-	wish := wish{upgrade: out.upgrade != "", fresh: out.fresh, young: !idempotent(out.http.Method)}
+	a.once = !idempotent(out.http.Method)
+	wish := wish{upgrade: out.upgrade != "", fresh: out.fresh, young: a.once}
 	if err := a.ep.pool.acquire(a, wish); err != nil {
 		return nil, err
 	}

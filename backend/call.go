@@ -374,7 +374,7 @@ func (a *attempt) explain(err error) *failure.Error {
 		}
 	}
 	if c := a.h2; c != nil {
-		f.http2, f.sent = true, a.sent.Load()
+		f.http2, f.sent, f.once = true, a.sent.Load(), a.once
 		f.goAway, f.broken = c.wire.goAway.Load(), c.wire.broken.Load()
 		f.writing = c.wire.writing.Load()
 		f.dead = c.cc.Err() != nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -443,5 +444,24 @@ func TestHTTP2Neighbours(t *testing.T) {
 	want := map[string]int{"false": 2, "true": 3, "reset_before_headers": 1, "stream_refused": 1, "malformed": 1}
 	if !maps.Equal(causes, want) {
 		t.Errorf("causes = %v, want %v", causes, want)
+	}
+}
+
+// A stream that was not free in time may become free at that very moment: what
+// must not be executed twice is not tried again.
+func TestNoStreamInTime(t *testing.T) {
+	for _, tt := range []struct {
+		f    facts
+		want failure.Cause
+	}{
+		{facts{}, failure.StreamRefused},
+		{facts{once: true}, failure.WriteTimeout},
+		{facts{sent: true}, failure.WriteTimeout},
+		{facts{writing: true}, failure.WriteTimeout},
+	} {
+		tt.f.http2 = true
+		if e := timedOut(&timeoutError{phase: phaseWrite, limit: time.Second}, tt.f); e.Cause != tt.want {
+			t.Errorf("with %+v: %v, want %v", tt.f, e, tt.want)
+		}
 	}
 }

@@ -36,7 +36,8 @@ type facts struct {
 
 	// HTTP/2:
 	http2     bool
-	sent      bool   // the request's header section was sent
+	sent      bool   // the request's header section was sent, or is about to be
+	once      bool   // the request must not be executed twice
 	writing   bool   // the peer has to take what is being written
 	peerReset bool   // the peer reset the stream
 	tooLarge  bool   // the stream's header section is over the limit
@@ -108,7 +109,7 @@ func endedBy(f facts) *failure.Error {
 func timedOut(t *timeoutError, f facts) *failure.Error {
 	c := failure.FirstByteTimeout
 	switch {
-	case t.phase == phaseWrite && f.http2 && !f.sent && !f.writing:
+	case t.phase == phaseWrite && f.http2 && !f.sent && !f.writing && !f.once: // a stream may be free at this very moment
 		return &failure.Error{Cause: failure.StreamRefused, Detail: fmt.Sprintf("no stream was free for %v", t.limit), Err: t}
 	case t.body:
 		return &failure.Error{Cause: failure.TotalDeadline, Detail: fmt.Sprintf("the body was not whole after %v of waiting (WholeBody)", t.limit), Err: t}

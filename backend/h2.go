@@ -215,6 +215,11 @@ func (c *h2conn) roundTrip(a *attempt, out *request, interim func(*http.Response
 			return nil
 		},
 	}
+	if a.once {
+		// The news that it was sent comes after the fact: too late where the
+		// connection ends in between.
+		trace.WroteHeaderField = func(string, []string) { a.sent.Store(true) }
+	}
 	req := out.http.WithContext(httptrace.WithClientTrace(a.ctx, trace))
 	req.Body, req.ContentLength = nil, 0
 	if out.body != nil {
