@@ -243,7 +243,8 @@ func TestStorm(t *testing.T) {
 
 // stormVisit is a request over a socket, whose client may leave.
 func stormVisit(url string, client *http.Client, n int) {
-	ctx, cancel := context.WithCancel(context.Background())
+	// A handler that is given an upgrade has no limits but its client's patience.
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	if rand.IntN(4) == 0 {
 		time.AfterFunc(rand.N(30*time.Millisecond), cancel)
