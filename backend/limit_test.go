@@ -418,8 +418,8 @@ func TestUpgradeHoldsItsSlot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := visitTo(t, b).wait(t); v.err == nil || v.err.Cause != failure.ConnectionLimit {
-		t.Errorf("beside a tunnel: %v, want connection_limit", v.err)
+	if v := visitTo(t, b).wait(t); v.err == nil || v.err.Cause != failure.Shed {
+		t.Errorf("beside a tunnel: %v, want shed", v.err)
 	}
 	res.Body.Close()
 	await(t, "the slot came back", func() bool {
