@@ -22,9 +22,11 @@ type AdaptiveConfig struct {
 	// Max is what it never goes above: 0 is 4096, or Min where that is more; it
 	// may not be less than Min.
 	Max int
-	// Initial is what it begins with: 0 is 64, within Min and Max, in which it
-	// must be otherwise. As long as nothing was overloaded yet a limit that is
-	// used up doubles, so that a far backend is not held back for long.
+	// Initial is what it begins with, and is at least as long as nothing was
+	// overloaded yet: nothing is known then, and requests that are merely held
+	// are no load. 0 is 1024, within Min and Max, in which it must be otherwise.
+	// The first overload sets the limit by what was answered. If it is used up
+	// before, it doubles.
 	Initial int
 
 	// Tolerance is how many times its latency at rest a backend may take before
@@ -91,7 +93,7 @@ const (
 	defaultAdaptiveName = "adaptive"
 	defaultMin          = 10
 	defaultMax          = 4096
-	defaultInitial      = 64
+	defaultInitial      = 1024
 	defaultTolerance    = 1.5
 	maxAdaptive         = 1 << 20
 	maxShedRetry        = time.Minute
@@ -148,7 +150,8 @@ func (c AdaptiveConfig) gradient() gradient {
 			min: float64(c.Min), max: float64(c.Max),
 			tolerance: c.Tolerance, allowance: float64(c.Allowance),
 		},
-		limit: float64(c.Initial), starting: true, pause: trialPause,
+		limit: max(float64(c.Min), min(float64(c.Initial), guess)), starting: true, pause: trialPause,
+		cold: cold{open: true, limit: float64(c.Initial)},
 	}
 }
 
@@ -163,7 +166,7 @@ func (c AdaptiveConfig) gradient() gradient {
 type Adaptive struct {
 	cfg   AdaptiveConfig
 	epoch time.Time
-	limit atomic.Int64 // of the gradient, rounded down
+	limit atomic.Int64 // that the gradient allows
 
 	mu      sync.Mutex // guards what follows
 	g       gradient
@@ -190,6 +193,16 @@ func (a *Adaptive) Limit() int {
 	return int(a.limit.Load())
 }
 
+// tell requires that mu is held, and releases it.
+func (a *Adaptive) tell(ev ShedEvent) {
+	ev.InFlight = int(a.g.rate*a.g.now.Seconds() + 0.5)
+	changed := a.limit.Swap(int64(ev.Limit)) != int64(ev.Limit)
+	a.mu.Unlock()
+	if changed && a.cfg.Observe != nil {
+		a.cfg.Observe(context.Background(), ev)
+	}
+}
+
 // Done is told the end of a request: the time until the final header section of
 // an answer that is none of a failing backend, or with ok false the time until a
 // failure. A failure that came fast says nothing about load and does not count;
@@ -203,20 +216,13 @@ func (a *Adaptive) Done(latency time.Duration, ok bool) {
 		a.mu.Unlock()
 		return
 	}
-	limit := int64(a.g.limit)
-	changed := a.limit.Swap(limit) != limit
-	ev := a.event(LimitChanged)
-	ev.InFlight = int(a.g.rate*a.g.now.Seconds() + 0.5)
-	a.mu.Unlock()
-	if changed && a.cfg.Observe != nil {
-		a.cfg.Observe(context.Background(), ev)
-	}
+	a.tell(a.event(LimitChanged))
 }
 
 // event requires that mu is held.
 func (a *Adaptive) event(k ShedKind) ShedEvent {
 	return ShedEvent{
-		Kind: k, Name: a.cfg.Name, Limit: int(a.g.limit),
+		Kind: k, Name: a.cfg.Name, Limit: a.g.allowed(),
 		Latency: a.g.now, AtRest: a.g.rest, DryRun: a.cfg.DryRun,
 	}
 }
@@ -301,7 +307,7 @@ func (a *Adaptive) State() AdaptiveState {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return AdaptiveState{
-		Name: a.cfg.Name, Limit: int(a.g.limit), Latency: a.g.now, AtRest: a.g.rest,
+		Name: a.cfg.Name, Limit: a.g.allowed(), Latency: a.g.now, AtRest: a.g.rest,
 		Rate: a.g.rate, DryRun: a.cfg.DryRun,
 	}
 }

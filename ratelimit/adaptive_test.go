@@ -54,11 +54,19 @@ func TestAdaptiveConfig(t *testing.T) {
 	}
 }
 
+// atRest has two seconds of answers without any strain.
+func atRest(a *Adaptive) {
+	for range 200 {
+		time.Sleep(10 * ms)
+		a.Done(50*ms, true)
+	}
+}
+
 // strain has a loop of many callers on a backend whose answers take longer the more
 // there are.
 func strain(a *Adaptive, workers int, service, d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		n := int(a.g.limit)
+		n := a.g.allowed()
 		time.Sleep(max(service, service*time.Duration(n)/time.Duration(workers)))
 		a.Full()
 		for range n {
@@ -74,10 +82,7 @@ func TestAdaptive(t *testing.T) {
 		if detail, after := a.Refuse(10); detail != "latency not known yet" || after != 0 {
 			t.Errorf("Refuse = %q, %v before anything is known", detail, after)
 		}
-		for range 200 { // at rest
-			time.Sleep(10 * ms)
-			a.Done(50*ms, true)
-		}
+		atRest(a)
 		strain(a, 20, 50*ms, 10*sec)
 		if n := a.Limit(); n < 20 || n > 60 {
 			t.Errorf("limit = %d, want somewhat more than the 20 workers", n)
@@ -112,6 +117,7 @@ func TestAdaptive(t *testing.T) {
 func TestRefuseSpreads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAdaptive(t, AdaptiveConfig{})
+		atRest(a)
 		strain(a, 20, 50*ms, 5*sec)
 		lo, hi := time.Hour, time.Duration(0)
 		for range 4000 {
@@ -133,6 +139,7 @@ func TestAdaptiveDryRun(t *testing.T) {
 				t.Errorf("event %+v is none of a dry run", ev)
 			}
 		}})
+		atRest(a)
 		strain(a, 20, 50*ms, 5*sec)
 		if n := a.Limit(); n < 1<<20 {
 			t.Errorf("Limit() = %d in a dry run", n)

@@ -20,6 +20,8 @@ import (
 // one case, and do in the other. So whenever the requests in flight changed much,
 // the throughput is compared: by the reduction itself, or by a trial of two fifths
 // more for a moment. The limit is never lowered for the sake of measuring.
+//
+// All of that is for a backend that was overloaded once; cold.go has what is before.
 const (
 	windowMin   = 100 * time.Millisecond // and never shorter than the latency
 	windowRests = 4                      // times the latency at rest that a window need not be longer than
@@ -62,6 +64,7 @@ type bounds struct {
 type window struct {
 	start   time.Duration
 	n       int           // answers
+	began   time.Duration // all of their beginnings
 	sum     time.Duration // of their latencies
 	clipped time.Duration // without outliers
 	squares float64       // of them in seconds
@@ -214,8 +217,9 @@ type gradient struct {
 
 	w         window
 	first     beginning
-	seen      int  // windows without strain
-	calm      int  // windows without strain in a row
+	seen      int // windows without strain
+	calm      int // windows without strain in a row
+	cold      cold
 	starting  bool // has never met a limit
 	doubled   bool // in the window before
 	startRate float64
@@ -242,12 +246,16 @@ func (g *gradient) add(at, latency time.Duration, ok bool) bool {
 		g.w.slow++
 		return g.turn(at)
 	}
+	if g.stale(at, latency) {
+		return false
+	}
 	if g.rest == 0 {
 		if g.rest = g.first.add(at, latency); g.rest > 0 {
 			g.clean, g.sure = g.rest, g.rest
 		}
 	}
 	g.w.n++
+	g.w.began += at - latency
 	g.w.sum += latency
 	g.w.squares += latency.Seconds() * latency.Seconds()
 	if g.rest > 0 {
@@ -268,7 +276,7 @@ func (g *gradient) turn(at time.Duration) bool {
 		return false
 	}
 	p := w.point(at)
-	if lasted < min(p.mean(), windowRests*g.rest) {
+	if !g.cold.open && lasted < min(p.mean(), windowRests*g.rest) {
 		return false
 	}
 	g.w = window{start: at}
@@ -280,6 +288,10 @@ func (g *gradient) turn(at time.Duration) bool {
 func (g *gradient) step(w window, p point, at time.Duration) {
 	mean := p.mean()
 	g.rate = p.rate()
+	if g.drains(mean, at) {
+		g.now = mean
+		return
+	}
 	inFlight := p.inFlight()
 	failing := float64(w.slow) >= failuresShare*float64(w.n+w.slow)
 	if w.n > 0 {
@@ -288,6 +300,9 @@ func (g *gradient) step(w window, p point, at time.Duration) {
 		}
 		g.now = (g.now + mean) / 2
 		g.learn(mean, p, w.full || inFlight > g.limit/2)
+	}
+	if g.cold.open && !g.thaw(w, p, failing, at) {
+		return
 	}
 	used := w.full || inFlight >= 0.7*g.limit
 	if !used && !failing {

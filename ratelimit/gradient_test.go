@@ -67,7 +67,7 @@ func (w *world) limit() int {
 	if w.g == nil {
 		return math.MaxInt
 	}
-	return int(w.g.limit)
+	return w.g.allowed()
 }
 
 func (w *world) run(d time.Duration) {
@@ -85,7 +85,7 @@ func (w *world) run(d time.Duration) {
 	var watch func()
 	watch = func() {
 		if w.g != nil {
-			w.limits = append(w.limits, limitAt{w.now, w.g.limit})
+			w.limits = append(w.limits, limitAt{w.now, float64(w.g.allowed())})
 		}
 		w.after(100*time.Millisecond, watch)
 	}

@@ -45,7 +45,7 @@ func (s scene) run(t *testing.T, seed uint64) {
 		}
 	}
 	if t.Failed() {
-		t.Logf("latency now %v, at rest %v (sure %v, clean %v), limit %.0f", w.g.now, w.g.rest, w.g.sure, w.g.clean, w.g.limit)
+		t.Logf("latency now %v, at rest %v (sure %v, clean %v), limit %.0f", w.g.now, w.g.rest, w.g.sure, w.g.clean, float64(w.g.allowed()))
 	}
 }
 
@@ -232,10 +232,10 @@ func TestGradientFailures(t *testing.T) {
 		g := newGradient()
 		at := 20 * sec
 		feed(g, 200, &at, 0, func(int) bool { return true })
-		before := g.limit
+		before := g.allowed()
 		feed(g, 200, &at, tt.latency, func(i int) bool { return i%tt.every > 0 })
-		if lower := g.limit < before; lower != tt.lower {
-			t.Errorf("%s: limit %.0f after %.0f", tt.name, g.limit, before)
+		if lower := g.allowed() < before; lower != tt.lower {
+			t.Errorf("%s: limit %d after %d", tt.name, g.allowed(), before)
 		}
 		if g.rest > 60*ms || g.rest < 40*ms {
 			t.Errorf("%s: latency at rest is %v, want that of the answers", tt.name, g.rest)

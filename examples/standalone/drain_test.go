@@ -52,7 +52,7 @@ func TestDrainLosesNothing(t *testing.T) {
 	releaseAll := sync.OnceFunc(func() { close(release) })
 	defer releaseAll()
 
-	p := start(t, "-backend", origin.URL, "-first-byte", "60s", "-between-bytes", "60s", "-lame-duck", "5s", "-drain-timeout", "60s")
+	p := start(t, "-backend", origin.URL, "-shed", "adaptive", "-first-byte", "60s", "-between-bytes", "60s", "-lame-duck", "5s", "-drain-timeout", "60s")
 	idlers := make([]*http.Client, idle)
 	for i := range idlers {
 		idlers[i] = newClient(t)
