@@ -194,12 +194,12 @@ func (a *Adaptive) Limit() int {
 }
 
 // tell requires that mu is held, and releases it.
-func (a *Adaptive) tell(ev ShedEvent) {
+func (a *Adaptive) tell(ctx context.Context, ev ShedEvent) {
 	ev.InFlight = int(a.g.rate*a.g.now.Seconds() + 0.5)
 	changed := a.limit.Swap(int64(ev.Limit)) != int64(ev.Limit)
 	a.mu.Unlock()
 	if changed && a.cfg.Observe != nil {
-		a.cfg.Observe(context.Background(), ev)
+		a.cfg.Observe(ctx, ev)
 	}
 }
 
@@ -210,13 +210,17 @@ func (a *Adaptive) tell(ev ShedEvent) {
 // go down. What does not say anything about the backend must not be told: hits of a
 // cache, clients that left, upgrades.
 func (a *Adaptive) Done(latency time.Duration, ok bool) {
+	a.done(context.Background(), latency, ok)
+}
+
+func (a *Adaptive) done(ctx context.Context, latency time.Duration, ok bool) {
 	a.mu.Lock()
 	turned := a.g.add(time.Since(a.epoch), latency, ok)
 	if !turned {
 		a.mu.Unlock()
 		return
 	}
-	a.tell(a.event(LimitChanged))
+	a.tell(ctx, a.event(LimitChanged))
 }
 
 // event requires that mu is held.
@@ -241,17 +245,35 @@ func (a *Adaptive) Full() {
 // and a random share of those that were turned away of late, will have been
 // answered at the present rate, at most a minute; 0 where nothing is known.
 func (a *Adaptive) Refuse(ahead int) (detail string, retryAfter time.Duration) {
+	ev := a.refuse(ahead)
+	return ev.latencies(), ev.RetryAfter
+}
+
+func (a *Adaptive) refuse(ahead int) ShedEvent {
 	a.mu.Lock()
-	at := time.Since(a.epoch)
-	recent := a.refused.count(at)
-	stalled := at-a.g.w.start > 2*time.Second+4*a.g.now
-	rate, ev := a.g.rate, a.event(Shed)
+	recent := a.refused.count(time.Since(a.epoch))
+	ev, rate := a.event(Shed), a.pace()
 	a.mu.Unlock()
-	if rate > 0 && !stalled {
-		seconds := (float64(ahead) + rand.Float64()*max(rate, float64(recent))) / rate //nolint:gosec // no secret
-		retryAfter = min(time.Duration(seconds*float64(time.Second)), maxShedRetry)
+	ev.RetryAfter = waitAt(rate, float64(ahead)+rand.Float64()*max(rate, float64(recent))) //nolint:gosec // no secret
+	return ev
+}
+
+// pace is how many answers there are per second; 0 is unknown, or none. It requires
+// that mu is held.
+func (a *Adaptive) pace() float64 {
+	if at := time.Since(a.epoch); at-a.g.w.start > 2*time.Second+4*a.g.now {
+		return 0
 	}
-	return ev.latencies(), retryAfter
+	return a.g.rate
+}
+
+// waitAt is the time in which so many are answered, at most maxShedRetry; 0 is
+// unknown.
+func waitAt(rate, ahead float64) time.Duration {
+	if rate <= 0 {
+		return 0
+	}
+	return min(time.Duration(ahead/rate*float64(time.Second)), maxShedRetry)
 }
 
 func (e ShedEvent) latencies() string {

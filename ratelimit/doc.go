@@ -1,5 +1,6 @@
 // Package ratelimit limits how often a client may ask: a token bucket per
-// client, in a table of bounded size.
+// client, in a table of bounded size. And it keeps a backend that has more to do than
+// it can at what it can: see Shedding.
 //
 // A bucket holds Burst permits and gains Rate of them per second. A request
 // takes one, and is answered with 429 and the time to wait where there is none.
@@ -33,4 +34,18 @@
 // replaced when room is needed and nothing is lost. Where none is full, clients
 // that are not in the table share one bucket of the same rate. Nobody gains a
 // fresh burst by making the table forget.
+//
+// # Shedding
+//
+// An [Adaptive] finds out how many requests a backend can work on at once, from the
+// times of its answers. The backend package takes one as its Config.Limit. In front
+// of any other handler, a proxy of somebody else's say, a [Shedder] keeps it: beyond
+// the limit a few requests wait, for a quarter of a second, and the others get a 503
+// at once, which costs nobody anything. Where that goes on for a second, the newest
+// are served first: they are the ones whose clients are still there.
+//
+// What comes first is up to ShedderConfig.Priority: sheddable requests don't wait,
+// critical ones go before all others. A Shedder belongs next to the backend, behind
+// a cache and behind limits per client: hits take no slot, and one client that asks
+// too much is told so.
 package ratelimit
