@@ -333,34 +333,34 @@ func (p place) has(conn net.Conn) bool {
 
 func (p *pool) retireMulti(which func(*h2conn) bool) {
 	p.mu.Lock()
-	var some []*h2conn
-	p.multi = slices.DeleteFunc(p.multi, func(c *h2conn) bool {
-		if which(c) {
-			some = append(some, c)
-			return true
-		}
-		return false
-	})
+	kept, taken := divide(p.multi, which)
+	p.multi = kept
 	p.mu.Unlock()
-	for _, c := range some {
+	for _, c := range taken {
 		c.retire()
 	}
 }
 
 func (p *pool) dropIdle(which func(*h1conn) bool) {
 	p.mu.Lock()
-	var some []*h1conn
-	p.idle = slices.DeleteFunc(p.idle, func(c *h1conn) bool {
+	kept, taken := divide(p.idle, which)
+	p.idle = kept
+	p.mu.Unlock()
+	for _, c := range taken {
+		c.close()
+	}
+}
+
+// divide takes those out of all for which which is true. It reuses all.
+func divide[T any](all []T, which func(T) bool) (kept, taken []T) {
+	kept = slices.DeleteFunc(all, func(c T) bool {
 		if which(c) {
-			some = append(some, c)
+			taken = append(taken, c)
 			return true
 		}
 		return false
 	})
-	p.mu.Unlock()
-	for _, c := range some {
-		c.close()
-	}
+	return kept, taken
 }
 
 // close ends all idle connections, and the others as they become idle.

@@ -138,16 +138,16 @@ func TestOverload(t *testing.T) {
 				}
 				return
 			}
-			// On a quiet machine it is at least 85 %, and 550 ms. The test's own machine
-			// may be busy: it tells protection from none.
-			if share < 0.7 {
-				t.Errorf("goodput is %.0f %% of the capacity, want nearly all of it", share*100)
-			}
-			if p99 := percentile(admitted, 0.99); p99 > 3*(wait+3*service)/2 {
-				t.Errorf("p99 of the admitted is %v, want about %v", p99, wait+3*service)
+			if share < 0.85 {
+				t.Errorf("goodput is %.0f %% of the capacity, want at least 85", share*100)
 			}
 			if len(atOnce) == 0 {
 				t.Error("nobody was turned away at once")
+			}
+			// What takes no time shows how busy the machine is beside this test.
+			noise := 5 * percentile(atOnce, 0.99)
+			if p99 := percentile(admitted, 0.99); p99 > wait+3*service+noise {
+				t.Errorf("p99 of the admitted is %v, want under %v and %v for a busy machine", p99, wait+3*service, noise)
 			}
 		})
 	}
