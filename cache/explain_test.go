@@ -103,6 +103,7 @@ func TestExplain(t *testing.T) {
 		_ = c.Purge(Purge{Tag: "a", Soft: true})
 		o.set(failing(failure.New(failure.ConnectionRefused, nil)))
 		do(h, "GET", "http://example.com/a?b", headers...)
+		settled(t, c) // who waits is answered before the fetch has left
 		if e := c.Explain(r); e.Failure == nil || e.Failure.Cause != "connection_refused" || e.Action != "stale" || e.Detail != "connection_refused" {
 			t.Errorf("Explain() = %+v", e)
 		}
