@@ -106,7 +106,7 @@ func (a *attempt) place() (place, error) {
 	if !a.watch.enter(phaseResolve) {
 		return place{}, a.ctx.Err()
 	}
-	addrs, err := a.lookup(is.name)
+	addrs, err := a.lookup(is)
 	a.at.resolved = time.Now()
 	if is = a.ep.settings.Load(); err == nil && len(is.addrs) > 0 {
 		return is.place, nil // which may be one of the addresses
@@ -114,9 +114,9 @@ func (a *attempt) place() (place, error) {
 	return place{addrs: addrs}, err
 }
 
-func (a *attempt) lookup(n *name) ([]netip.Addr, error) {
-	if n != nil {
-		if addrs, err := n.await(a.ctx); err == nil || !errors.Is(err, errNameDropped) {
+func (a *attempt) lookup(is *settings) ([]netip.Addr, error) {
+	if is.name != nil {
+		if addrs, err := is.name.await(a.ctx); err == nil || !errors.Is(err, errNameDropped) {
 			return addrs, err
 		}
 	}
@@ -124,7 +124,18 @@ func (a *attempt) lookup(n *name) ([]netip.Addr, error) {
 	if err == nil && len(addrs) == 0 {
 		err = &net.DNSError{Err: "no address", Name: a.ep.host, IsNotFound: true}
 	}
-	return ordered(addrs), err
+	if is.good == nil {
+		return ordered(addrs), err
+	}
+	if err != nil {
+		if known := is.good.addrs(); len(known) > 0 && a.ctx.Err() == nil {
+			return known, nil
+		}
+		return nil, err
+	}
+	addrs = ordered(addrs)
+	is.good.keep(addrs)
+	return addrs, nil
 }
 
 func (a *attempt) handshake(raw net.Conn, upgrade bool) (net.Conn, error) {

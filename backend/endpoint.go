@@ -61,7 +61,8 @@ type settings struct {
 	gate    Gate         // nil: none
 	ownGate bool         // made by NewGate
 
-	name *name // nil: nothing to resolve in the background
+	name *name     // nil: nothing to resolve in the background
+	good *lastGood // nil: nothing to resolve
 	place
 
 	adaptive Limit // made by NewLimit; nil: none

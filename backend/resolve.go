@@ -46,6 +46,7 @@ type answer struct {
 type name struct {
 	b       *Backend
 	host    string
+	good    *lastGood
 	ctx     context.Context
 	stop    context.CancelFunc
 	started bool          // guarded by the backend's setMu
@@ -57,10 +58,27 @@ type name struct {
 	round chan struct{} // closed at the end of the next lookup
 }
 
-func newName(b *Backend, host string) *name {
-	n := &name{b: b, host: host, poked: make(chan struct{}, 1), round: make(chan struct{})}
+// lastGood are the addresses that a name had when it was last resolved, which
+// outlive a change of how it is resolved; nil: none.
+type lastGood struct{ atomic.Pointer[[]netip.Addr] }
+
+func (g *lastGood) keep(addrs []netip.Addr) {
+	if len(addrs) > 0 {
+		g.Store(&addrs)
+	}
+}
+
+func (g *lastGood) addrs() []netip.Addr {
+	if known := g.Load(); known != nil {
+		return *known
+	}
+	return nil
+}
+
+func newName(b *Backend, host string, good *lastGood) *name {
+	n := &name{b: b, host: host, good: good, poked: make(chan struct{}, 1), round: make(chan struct{})}
 	n.ctx, n.stop = context.WithCancel(b.ctx)
-	n.answer.Store(&answer{})
+	n.answer.Store(&answer{addrs: good.addrs()})
 	return n
 }
 
@@ -203,6 +221,7 @@ func (n *name) take(addrs []netip.Addr, err error) {
 		}
 	}
 	n.answer.Store(is)
+	n.good.keep(is.addrs)
 	if !slices.Equal(before.addrs, is.addrs) {
 		n.b.change(func(old *state, w *workshop) *state {
 			return n.b.plan(old, old.cfg, old.targets(), true, w)

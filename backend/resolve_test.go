@@ -397,3 +397,38 @@ func TestNewDoesNotWait(t *testing.T) {
 		}
 	})
 }
+
+// TestLastAddressesOutliveTheInterval has the resolver fail while names are
+// resolved by every connection, and while that changes: the last addresses are
+// kept either way.
+func TestLastAddressesOutliveTheInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := newZone("10.0.0.1")
+		cfg := func(interval time.Duration) Config {
+			return Config{Endpoints: []Endpoint{{URL: "http://app"}}, ResolveInterval: interval, IdleConn: -1}
+		}
+		b := newBackendWith(t, cfg(-1), z.dialer())
+		if got := oneGet(b).Body.String(); got != "10.0.0.1" {
+			t.Fatalf("answered by %q", got)
+		}
+		for i, interval := range []time.Duration{-1, time.Minute, -1, time.Hour} {
+			if err := b.Update(cfg(interval)); err != nil {
+				t.Fatal(err)
+			}
+			z.set("", notFound())
+			for range 3 {
+				if w := oneGet(b); w.Code != 200 || w.Body.String() != "10.0.0.1" {
+					t.Errorf("step %d, interval %v: %d %q %s", i, interval, w.Code, w.Body, w.Header().Get("Proxy-Status"))
+				}
+			}
+		}
+		// A good lookup is what counts afterwards.
+		z.set("10.0.0.2", nil)
+		if err := b.Update(cfg(-1)); err != nil {
+			t.Fatal(err)
+		}
+		if got := oneGet(b).Body.String(); got != "10.0.0.2" {
+			t.Errorf("answered by %q, want 10.0.0.2", got)
+		}
+	})
+}

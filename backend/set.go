@@ -15,7 +15,8 @@ import (
 type source struct {
 	one       Endpoint
 	target    target
-	name      *name // nil: nothing to resolve in the background
+	name      *name     // nil: nothing to resolve in the background
+	good      *lastGood // nil: nothing to resolve
 	endpoints []*endpoint
 	settings  []*settings // of endpoints, in order
 
@@ -27,6 +28,7 @@ type source struct {
 type workshop struct {
 	endpoints []*endpoint
 	names     map[string]*name
+	good      map[string]*lastGood
 }
 
 func (w *workshop) discard() {
@@ -47,13 +49,31 @@ func (w *workshop) name(b *Backend, old *state, host string) *name {
 	}
 	n := w.names[host]
 	if n == nil {
-		n = newName(b, host)
+		n = newName(b, host, w.lastGood(old, host))
 		if w.names == nil {
 			w.names = make(map[string]*name)
 		}
 		w.names[host] = n
 	}
 	return n
+}
+
+// lastGood is what host has in old, or a new one.
+func (w *workshop) lastGood(old *state, host string) *lastGood {
+	if old != nil {
+		if g := old.good[host]; g != nil {
+			return g
+		}
+	}
+	g := w.good[host]
+	if g == nil {
+		g = new(lastGood)
+		if w.good == nil {
+			w.good = make(map[string]*lastGood)
+		}
+		w.good[host] = g
+	}
+	return g
 }
 
 // plan makes the state that follows old: the endpoints of cfg at the addresses
@@ -70,8 +90,11 @@ func (b *Backend) plan(old *state, cfg Config, targets []target, sameTLS bool, w
 		} else {
 			was, src.steering = &source{}, new(atomic.Uint32)
 		}
-		if t.resolvable() && cfg.ResolveInterval > 0 {
-			src.name = w.name(b, old, t.host)
+		if t.resolvable() {
+			src.good = w.lastGood(old, t.host)
+			if cfg.ResolveInterval > 0 {
+				src.name = w.name(b, old, t.host)
+			}
 		}
 		b.populate(src, was, cfg, w)
 	}
@@ -126,7 +149,7 @@ func (b *Backend) populate(src, was *source, cfg Config, w *workshop) {
 			before = ep.settings.Load()
 		}
 		set := settingsOf(cfg, src.one, ep.name, before)
-		set.name, set.place = src.name, p
+		set.name, set.good, set.place = src.name, src.good, p
 		src.endpoints, src.settings = append(src.endpoints, ep), append(src.settings, set)
 	}
 }

@@ -23,13 +23,14 @@ type state struct {
 
 	byKey map[string]*source      // of sources
 	names map[string]*name        // of sources, by their hosts
+	good  map[string]*lastGood    // of sources, by their hosts
 	is    map[*endpoint]*settings // of endpoints
 }
 
 // newState has the endpoints of sources. cfg is resolved.
 func (b *Backend) newState(cfg Config, sources []source) *state {
 	s := &state{b: b, cfg: cfg, sources: sources, limits: limitsOf(&cfg)}
-	s.byKey, s.names = make(map[string]*source, len(sources)), make(map[string]*name)
+	s.byKey, s.names, s.good = make(map[string]*source, len(sources)), make(map[string]*name), make(map[string]*lastGood)
 	s.is = make(map[*endpoint]*settings, len(sources))
 	for i := range sources {
 		src := &sources[i]
@@ -37,6 +38,9 @@ func (b *Backend) newState(cfg Config, sources []source) *state {
 		s.byKey[src.target.key] = src
 		if n := src.name; n != nil {
 			s.names[n.host] = n
+		}
+		if src.good != nil {
+			s.good[src.target.host] = src.good
 		}
 		for k, ep := range src.endpoints {
 			s.is[ep] = src.settings[k]
