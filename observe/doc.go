@@ -28,10 +28,38 @@
 // "failure mended", level Warn, where the visitor noticed nothing; "fill failed",
 // level Warn, for a fetch that no request waited for) has cause, rung, status,
 // backend, endpoint, detail, error, phases, attempts, notes, retry_after, hint,
-// request_id and fill. A client that left is nobody's failure and has none.
+// request_id and fill; where a policy refused, breaker, limiter and limit name
+// it. A client that left is nobody's failure and has none.
+//
+// What a dry run would have done to a request is a line of level Info, "would
+// refuse" (a breaker), "would limit" or "would shed", with dry_run. What it would
+// have done to an endpoint is in the lines of breakers and ejections, with dry_run
+// as well.
+//
+// # Floods
+//
+// An attack, or an outage, makes thousands of these lines per second that say the
+// same: they have the same message and level, cause, backend and endpoint, breaker,
+// limiter and limit, and panics the same origin. Of each such kind a burst is
+// logged in full (Config.LogBurst, 20), and then so many per second
+// (Config.LogRate, 10). The rest is neither formatted nor forgotten: "lines left
+// out", at most once a second and kind and as long as more are, and "no more lines
+// left out", after a second without, have the level of what they stand for, and of
+// (its message), left_out (how many since then), since (when the first was left
+// out) and what the lines have in common. So the last one of a flood has its
+// whole number. Observer.Shutdown tells what has not been told by then. After
+// ten seconds of calm the next line is there, however low the rate.
+//
+// Access lines are never left out (Config.SkipAccess is for them), nor are changes
+// of state: a breaker that opens or closes, an endpoint that goes or comes, a
+// purge. Lines of level Debug, one for every attempt that failed, are for who wants
+// them all. Metrics count everything. Beyond 1000 kinds, which takes names that
+// somebody makes up, those that are new are bounded together, by message, as
+// backend "other".
 //
 // # Metrics
 //
-// No label has a value that a client chooses: they come from configuration and
+// The label dry_run is "true" for what a policy decided and did not do. No label
+// has a value that a client chooses: they come from configuration and
 // from fixed sets. Counters of a name appear with their first event.
 package observe

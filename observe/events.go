@@ -76,13 +76,25 @@ func (o *Observer) logAttempt(ctx context.Context, ev backend.Event) {
 		slog.String("fill", o.fillID(ctx)))
 }
 
-// Breaker is a breaker.Config.Observe. Changes are logged; a refused request
-// has its own failure line.
+// Breaker is a breaker.Config.Observe. Changes are logged, all of them. A refused
+// request has its own failure line; one that a dry run would have refused gets a
+// line "would refuse".
 func (o *Observer) Breaker(ctx context.Context, ev breaker.Event) {
 	o.metrics.breaker(ev)
-	if ev.Kind != breaker.Changed {
-		return
+	switch ev.Kind {
+	case breaker.Refused:
+		by := refusal{cause: failure.BreakerOpen, breaker: ev.Name}
+		if ev.DryRun {
+			o.logDry(ctx, kind{message: "would refuse", refusal: by}, ev.RetryAfter)
+		} else {
+			recordOf(ctx).refused(by)
+		}
+	case breaker.Changed:
+		o.logBreaker(ctx, ev)
 	}
+}
+
+func (o *Observer) logBreaker(ctx context.Context, ev breaker.Event) {
 	level := slog.LevelInfo
 	if ev.To == breaker.Open {
 		level = slog.LevelWarn
@@ -98,6 +110,9 @@ func (o *Observer) Breaker(ctx context.Context, ev breaker.Event) {
 	}
 	if ev.Slow > 0 {
 		attrs = append(attrs, slog.Int("slow", ev.Slow))
+	}
+	if ev.To == breaker.Closed && ev.Share < 1 { // it recovers: the share grows from here
+		attrs = append(attrs, slog.Float64("share", ev.Share))
 	}
 	if ev.Forced != breaker.Automatic {
 		attrs = append(attrs, slog.String("forced", ev.Forced.String()))
@@ -134,13 +149,34 @@ func (o *Observer) Cache(ctx context.Context, ev cache.Event) {
 	}
 }
 
-// RateLimit is a ratelimit.Config.Observe. It logs nothing: a refused request
-// has its own failure line.
-func (o *Observer) RateLimit(_ context.Context, ev ratelimit.Event) { o.metrics.rateLimit(ev) }
+// RateLimit is a ratelimit.Config.Observe. A refused request has its own failure
+// line; one that a dry run would have refused gets a line "would limit".
+func (o *Observer) RateLimit(ctx context.Context, ev ratelimit.Event) {
+	o.metrics.rateLimit(ev)
+	by := refusal{cause: failure.RateLimited, limiter: ev.Name, limit: ev.Limit}
+	switch {
+	case ev.Kind != ratelimit.Limited:
+	case ev.DryRun:
+		o.logDry(ctx, kind{message: "would limit", refusal: by}, ev.RetryAfter)
+	default:
+		recordOf(ctx).refused(by)
+	}
+}
 
-// Shed is the Observe of a ratelimit.AdaptiveConfig or ShedderConfig. It logs
-// nothing: a request that was shed has its own failure line.
-func (o *Observer) Shed(_ context.Context, ev ratelimit.ShedEvent) { o.metrics.shedding.event(ev) }
+// Shed is the Observe of a ratelimit.AdaptiveConfig or ShedderConfig. A request
+// that was shed has its own failure line; one that a dry run would have shed gets
+// a line "would shed".
+func (o *Observer) Shed(ctx context.Context, ev ratelimit.ShedEvent) {
+	o.metrics.shedding.event(ev)
+	by := refusal{cause: failure.Shed, limit: ev.Name}
+	switch {
+	case ev.Kind != ratelimit.Shed:
+	case ev.DryRun:
+		o.logDry(ctx, kind{message: "would shed", refusal: by}, ev.RetryAfter)
+	default:
+		recordOf(ctx).refused(by)
+	}
+}
 
 // ErrorPage is an errorpage.Config.Observe. A panic is logged even where it is
 // not the request's failure, since the page had been sent before.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -75,7 +76,11 @@ func (o *Observer) logFailures(ctx context.Context, rec *record, s summary, st s
 			level = slog.LevelError
 		}
 	}
-	o.logFailure(ctx, level, message, e, rung, s.status, rec.id, st.fill)
+	l := failureLine{level: level, message: message, failure: e, rung: rung, status: s.status, id: rec.id, fill: st.fill}
+	if e.Cause == st.refusal.cause {
+		l.refusal = st.refusal
+	}
+	o.logFailure(ctx, &l)
 }
 
 // sameFill tells whether a is the failure of the fill that the request waited
@@ -89,13 +94,36 @@ func (o *Observer) logAside(ctx context.Context, id string, a aside) {
 	if a.failure.Cause == failure.Panic {
 		level = slog.LevelError
 	}
-	o.logFailure(ctx, level, a.message, a.failure, failure.Unmended, 0, id, a.fill)
+	o.logFailure(ctx, &failureLine{level: level, message: a.message, failure: a.failure, id: id, fill: a.fill})
 }
 
-func (o *Observer) logFailure(ctx context.Context, level slog.Level, message string, e *failure.Error, rung failure.Rung, status int, id, fill string) {
-	if !o.log.Enabled(ctx, level) {
+// failureLine is what a line about a failure is made of.
+type failureLine struct {
+	level    slog.Level
+	message  string
+	failure  *failure.Error
+	rung     failure.Rung
+	status   int // that was sent; 0: of no answer
+	refusal  refusal
+	id, fill string
+}
+
+func (l *failureLine) kind() kind {
+	e := l.failure
+	k := kind{level: l.level, message: l.message, refusal: l.refusal, backend: e.Backend, endpoint: e.Endpoint}
+	k.cause = e.Cause
+	if e.Cause == failure.Panic {
+		k.origin = panicOrigin(e.Detail)
+	}
+	return k
+}
+
+// logFailure makes nothing of a line that is left out.
+func (o *Observer) logFailure(ctx context.Context, l *failureLine) {
+	if !o.log.Enabled(ctx, l.level) || !o.floods.pass(l.kind()) {
 		return
 	}
+	e := l.failure
 	attrs := make([]slog.Attr, 0, 16)
 	str := func(key, value string) {
 		if value != "" {
@@ -103,12 +131,15 @@ func (o *Observer) logFailure(ctx context.Context, level slog.Level, message str
 		}
 	}
 	str("cause", e.Cause.String())
-	str("rung", rung.String())
-	if status != 0 {
-		attrs = append(attrs, slog.Int("status", status))
+	str("rung", l.rung.String())
+	if l.status != 0 {
+		attrs = append(attrs, slog.Int("status", l.status))
 	}
 	str("backend", e.Backend)
 	str("endpoint", e.Endpoint)
+	str("breaker", l.refusal.breaker)
+	str("limiter", l.refusal.limiter)
+	str("limit", l.refusal.limit)
 	if e.Status != 0 {
 		attrs = append(attrs, slog.Int("received_status", e.Status))
 	}
@@ -137,9 +168,26 @@ func (o *Observer) logFailure(ctx context.Context, level slog.Level, message str
 		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
 	}
 	str("hint", e.Cause.Row().Hint)
-	str("request_id", id)
-	str("fill", fill)
-	o.log.LogAttrs(ctx, level, message, attrs...)
+	str("request_id", l.id)
+	str("fill", l.fill)
+	o.log.LogAttrs(ctx, l.level, l.message, attrs...)
+}
+
+// logDry is the line of a request that a dry run let pass. Its kind has message
+// and refusal.
+func (o *Observer) logDry(ctx context.Context, k kind, retryAfter time.Duration) {
+	k.level = slog.LevelInfo
+	if !o.log.Enabled(ctx, k.level) || !o.floods.pass(k) {
+		return
+	}
+	attrs := append(k.attrs(), slog.Bool("dry_run", true))
+	if retryAfter > 0 {
+		attrs = append(attrs, slog.Duration("retry_after", retryAfter))
+	}
+	if id := RequestID(ctx); id != "" {
+		attrs = append(attrs, slog.String("request_id", id))
+	}
+	o.log.LogAttrs(ctx, k.level, k.message, attrs...)
 }
 
 // errorText is err's text, also of a panicking handler's value that can't even

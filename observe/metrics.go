@@ -23,11 +23,18 @@ var seconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 
 
 // Keys of children, label values in the order of their labels.
 type (
-	causeRung       struct{ cause, rung string }
-	endpoint        struct{ backend, endpoint string }
-	endpointResult  struct{ backend, endpoint, result string }
-	endpointPhase   struct{ backend, endpoint, phase string }
-	breakerPhase    struct{ breaker, phase string }
+	causeRung      struct{ cause, rung string }
+	endpoint       struct{ backend, endpoint string }
+	endpointResult struct{ backend, endpoint, result string }
+	endpointPhase  struct{ backend, endpoint, phase string }
+	endpointDry    struct {
+		endpoint
+		dryRun bool
+	}
+	breakerPhase struct {
+		breaker, phase string
+		dryRun         bool
+	}
 	outcomeRung     struct{ outcome, rung string }
 	limiterDecision struct{ limiter, decision string }
 	limiterLimit    struct {
@@ -56,6 +63,7 @@ type metrics struct {
 	clientGone   prometheus.Counter
 	aborted      prometheus.Counter
 	failures     *children[causeRung, prometheus.Counter]
+	leftOut      *children[string, prometheus.Counter]
 	attempts     *children[endpointResult, prometheus.Counter]
 	response     *children[endpoint, prometheus.Observer]
 	phases       *children[endpointPhase, prometheus.Counter]
@@ -63,14 +71,13 @@ type metrics struct {
 	reused       *children[endpoint, prometheus.Counter]
 	healthy      *children[endpoint, prometheus.Gauge]
 	ejected      *children[endpoint, prometheus.Gauge]
-	ejections    *children[endpoint, prometheus.Counter]
+	ejections    *children[endpointDry, prometheus.Counter]
 	disputed     *children[endpoint, prometheus.Gauge]
 	unresolved   *children[string, prometheus.Counter]
 	tunnels      *children[endpoint, prometheus.Counter]
 	breakerPhase *children[breakerPhase, prometheus.Gauge]
 	changes      *children[breakerPhase, prometheus.Counter]
-	refused      *children[string, prometheus.Counter]
-	dryRefused   *children[string, prometheus.Counter]
+	refused      *children[breakerPhase, prometheus.Counter]
 	outcomes     *children[outcomeRung, prometheus.Counter]
 	collapsed    prometheus.Counter
 	fills        *children[string, prometheus.Counter]
@@ -111,6 +118,8 @@ func newMetrics() *metrics {
 	m.failures = counters(m, "failures_total", "Failures of requests by cause, and by the rung that kept them from the visitor.",
 		[]string{"cause", "rung"}, causeRung{other, other}, func(k causeRung) []string { return []string{k.cause, k.rung} })
 
+	m.leftOut = counters(m, "log_lines_left_out_total", "Lines that were not logged, since there were too many of their kind; by message.", []string{"message"}, other, one)
+
 	ep := func(k endpoint) []string { return []string{k.backend, k.endpoint} }
 	epLabels, epOther := []string{"backend", "endpoint"}, endpoint{other, other}
 	m.attempts = counters(m, "backend_attempts_total", `Attempts by their result: "ok" or a cause.`,
@@ -124,17 +133,19 @@ func newMetrics() *metrics {
 	m.reused = counters(m, "backend_reused_total", "Attempts on a connection that had been used before.", epLabels, epOther, ep)
 	m.healthy = gauges(m, "backend_endpoint_healthy", "1 unless the active check has taken the endpoint down.", epLabels, epOther, ep, 1)
 	m.ejected = gauges(m, "backend_endpoint_ejected", "1 while the endpoint is ejected for the failures of its traffic.", epLabels, epOther, ep, 0)
-	m.ejections = counters(m, "backend_ejections_total", "Ejections, those of a dry run included.", epLabels, epOther, ep)
+	m.ejections = counters(m, "backend_ejections_total", "Ejections; with dry_run they were not acted on.", append(epLabels[:2:2], "dry_run"), endpointDry{endpoint: epOther},
+		func(k endpointDry) []string { return append(ep(k.endpoint), strconv.FormatBool(k.dryRun)) })
 	m.disputed = gauges(m, "backend_check_disputed", "1 while the active check says down and live traffic is answered.", epLabels, epOther, ep, 0)
 	m.unresolved = counters(m, "backend_resolve_failures_total", "Names that could not be resolved any more.", []string{"backend"}, other, one)
 	m.tunnels = counters(m, "backend_tunnels_closed_total", "Upgraded connections that ended.", epLabels, epOther, ep)
 
-	bp := func(k breakerPhase) []string { return []string{k.breaker, k.phase} }
-	m.breakerPhase = gauges(m, "breaker_phase", "1 for the phase that the breaker is in, from its first change on.",
-		[]string{"breaker", "phase"}, breakerPhase{other, other}, bp, 0)
-	m.changes = counters(m, "breaker_changes_total", "Changes by the phase that began.", []string{"breaker", "to"}, breakerPhase{other, other}, bp)
-	m.refused = counters(m, "breaker_refused_total", "Calls that were refused.", []string{"breaker"}, other, one)
-	m.dryRefused = counters(m, "breaker_dry_run_refused_total", "Calls that would have been refused, and passed in a dry run.", []string{"breaker"}, other, one)
+	bp := func(k breakerPhase) []string { return []string{k.breaker, k.phase, strconv.FormatBool(k.dryRun)} }
+	bpOther := breakerPhase{breaker: other, phase: other}
+	m.breakerPhase = gauges(m, "breaker_phase", "1 for the phase that the breaker is in, from its first change on; with dry_run it is not acted on.",
+		[]string{"breaker", "phase", "dry_run"}, bpOther, bp, 0)
+	m.changes = counters(m, "breaker_changes_total", "Changes by the phase that began.", []string{"breaker", "to", "dry_run"}, bpOther, bp)
+	m.refused = counters(m, "breaker_refused_total", "Calls that were refused, by the phase, which is closed while the breaker recovers; with dry_run they passed.",
+		[]string{"breaker", "phase", "dry_run"}, bpOther, bp)
 
 	m.outcomes = counters(m, "cache_requests_total", "Requests by what the cache did, and by the rung if stale content was served.",
 		[]string{"outcome", "rung"}, outcomeRung{other, other}, func(k outcomeRung) []string { return []string{k.outcome, k.rung} })
@@ -280,6 +291,9 @@ func (m *metrics) backend(ev backend.Event) {
 		}
 		m.attempts.of(endpointResult{ev.Backend, ev.Endpoint, result}).Inc()
 		if ev.Attempt == 0 {
+			if ev.Failure != nil && ev.Failure.Cause == failure.Shed {
+				m.shedding.backend(ev.Backend)
+			}
 			return
 		}
 		m.healthy.of(ep) // from now on it is shown
@@ -302,7 +316,7 @@ func (m *metrics) backend(ev backend.Event) {
 		}
 		m.healthy.of(ep).Set(healthy)
 	case backend.EndpointEjected:
-		m.ejections.of(ep).Inc()
+		m.ejections.of(endpointDry{ep, ev.DryRun}).Inc()
 		if !ev.DryRun {
 			m.ejected.of(ep).Set(1)
 		}
@@ -325,20 +339,16 @@ func (m *metrics) backend(ev backend.Event) {
 func (m *metrics) breaker(ev breaker.Event) {
 	switch ev.Kind {
 	case breaker.Changed:
-		m.changes.of(breakerPhase{ev.Name, ev.To.String()}).Inc()
+		m.changes.of(breakerPhase{ev.Name, ev.To.String(), ev.DryRun}).Inc()
 		for _, p := range []breaker.Phase{breaker.Closed, breaker.Open, breaker.HalfOpen} {
 			in := 0.
 			if p == ev.To {
 				in = 1
 			}
-			m.breakerPhase.of(breakerPhase{ev.Name, p.String()}).Set(in)
+			m.breakerPhase.of(breakerPhase{ev.Name, p.String(), ev.DryRun}).Set(in)
 		}
 	case breaker.Refused:
-		if ev.DryRun {
-			m.dryRefused.of(ev.Name).Inc()
-			return
-		}
-		m.refused.of(ev.Name).Inc()
+		m.refused.of(breakerPhase{ev.Name, ev.From.String(), ev.DryRun}).Inc()
 	}
 }
 

@@ -26,7 +26,7 @@ func newShedding(m *metrics) shedding {
 		inFlight: gauges(m, "shed_in_flight", "Requests in flight, the mean at the last change of the limit.", of, other, one, 0),
 		latency:  gauges(m, "shed_latency_seconds", "Time until the final header section, at the last change of the limit.", of, other, one, 0),
 		atRest:   gauges(m, "shed_latency_at_rest_seconds", "The same without load, as the limit has it.", of, other, one, 0),
-		sheds: counters(m, "shed_total", "Requests that a shedder turned away, or would have in a dry run.",
+		sheds: counters(m, "shed_total", "Requests that were turned away, by the shedder, or by the backend that keeps an adaptive limit; with dry_run they passed.",
 			[]string{"limit", "priority", "dry_run"}, shedKind{other, other, false},
 			func(k shedKind) []string { return []string{k.name, k.priority, strconv.FormatBool(k.dryRun)} }),
 	}
@@ -42,4 +42,10 @@ func (s *shedding) event(ev ratelimit.ShedEvent) {
 		s.latency.of(ev.Name).Set(ev.Latency.Seconds())
 		s.atRest.of(ev.Name).Set(ev.AtRest.Seconds())
 	}
+}
+
+// backend counts a request that a backend shed by its limit, of which there is no
+// event of the limit's own.
+func (s *shedding) backend(name string) {
+	s.sheds.of(shedKind{name, ratelimit.Normal.String(), false}).Inc()
 }

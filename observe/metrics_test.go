@@ -109,7 +109,11 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Closed, To: breaker.Open, Reason: "ratio", Requests: 20, Failures: 11, LastCause: failure.ConnectionRefused, RetryAfter: 5 * time.Second})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Open, To: breaker.Open, DryRun: true})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.HalfOpen, To: breaker.Closed, Share: 0.25})
+	o.Breaker(ctx, breaker.Event{Kind: breaker.Refused, Name: "trip", From: breaker.Closed, To: breaker.Closed, Share: 0.5})
 	o.Breaker(ctx, breaker.Event{Kind: breaker.Changed, Name: "trip", From: breaker.Open, To: breaker.HalfOpen})
+	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Failure: failure.New(failure.Shed, nil)})
+	o.Shed(ctx, ratelimit.ShedEvent{Kind: ratelimit.Shed, Name: "site", Priority: ratelimit.Critical, DryRun: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Stale, Rung: failure.StaleIfError, Collapsed: true})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Hit})
 	o.Cache(ctx, cache.Event{Kind: cache.Served, Outcome: cache.Miss, Fwd: "vary-miss"})
@@ -137,16 +141,19 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="b"} 1`,
 		`holdfast_backend_tunnels_closed_total{backend="shop",endpoint="b"} 1`,
 		`holdfast_backend_endpoint_ejected{backend="shop",endpoint="a"} 1`,
-		`holdfast_backend_ejections_total{backend="shop",endpoint="a"} 1`,
-		`holdfast_backend_ejections_total{backend="shop",endpoint="b"} 1`,
+		`holdfast_backend_ejections_total{backend="shop",dry_run="false",endpoint="a"} 1`,
+		`holdfast_backend_ejections_total{backend="shop",dry_run="true",endpoint="b"} 1`,
 		`holdfast_backend_check_disputed{backend="shop",endpoint="a"} 1`,
 		`holdfast_backend_resolve_failures_total{backend="shop"} 1`,
-		`holdfast_breaker_phase{breaker="trip",phase="closed"} 0`,
-		`holdfast_breaker_phase{breaker="trip",phase="open"} 0`,
-		`holdfast_breaker_phase{breaker="trip",phase="half_open"} 1`,
-		`holdfast_breaker_changes_total{breaker="trip",to="open"} 1`,
-		`holdfast_breaker_refused_total{breaker="trip"} 1`,
-		`holdfast_breaker_dry_run_refused_total{breaker="trip"} 1`,
+		`holdfast_breaker_phase{breaker="trip",dry_run="false",phase="closed"} 0`,
+		`holdfast_breaker_phase{breaker="trip",dry_run="false",phase="open"} 0`,
+		`holdfast_breaker_phase{breaker="trip",dry_run="false",phase="half_open"} 1`,
+		`holdfast_breaker_changes_total{breaker="trip",dry_run="false",to="open"} 1`,
+		`holdfast_breaker_refused_total{breaker="trip",dry_run="false",phase="open"} 1`,
+		`holdfast_breaker_refused_total{breaker="trip",dry_run="true",phase="open"} 1`,
+		`holdfast_breaker_refused_total{breaker="trip",dry_run="false",phase="closed"} 1`,
+		`holdfast_shed_total{dry_run="false",limit="shop",priority="normal"} 1`,
+		`holdfast_shed_total{dry_run="true",limit="site",priority="critical"} 1`,
 		`holdfast_cache_requests_total{outcome="stale",rung="stale_if_error"} 1`,
 		`holdfast_cache_requests_total{outcome="hit",rung="none"} 1`,
 		`holdfast_cache_collapsed_total 1`,
@@ -188,8 +195,15 @@ func TestEventsBecomeMetrics(t *testing.T) {
 		t.Errorf("line = %v", got)
 	}
 	changes := log.all(t, "breaker changed")
-	if len(changes) != 2 || changes[0]["level"] != "WARN" || changes[0]["last_cause"] != "connection_refused" || changes[1]["level"] != "INFO" {
+	if len(changes) != 3 || changes[0]["level"] != "WARN" || changes[0]["last_cause"] != "connection_refused" || changes[1]["level"] != "INFO" || changes[1]["share"] != 0.25 {
 		t.Errorf("lines = %v", changes)
+	}
+	for message, want := range map[string][2]string{
+		"would refuse": {"breaker", "trip"}, "would limit": {"limiter", "login"}, "would shed": {"limit", "site"},
+	} {
+		if got := log.one(t, message); got[want[0]] != want[1] || got["dry_run"] != true || got["level"] != "INFO" {
+			t.Errorf("line = %v, want %s", got, want)
+		}
 	}
 }
 

@@ -1,10 +1,12 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 
@@ -37,16 +39,26 @@ type Config struct {
 	// say; nil skips none. It is called when the request has ended, with the
 	// request as it came. Metrics and failure lines are not affected.
 	SkipAccess func(*http.Request) bool
+	// LogBurst and LogRate bound the lines that repeat one another: those with
+	// the same message, cause, backend and endpoint, limiter and limit, and of
+	// panics the same origin. LogBurst of them are logged in full, and then
+	// LogRate per second; the others are counted, and lines of their own tell
+	// how many there were (see the package comment). 0 is 20 and 10; if one is
+	// negative, every line is logged. Access lines, changes of state and level
+	// Debug are not affected.
+	LogBurst int
+	LogRate  float64
 }
 
 // Observer collects what the other packages tell. It is safe for concurrent
-// use, and has nothing to be shut down.
+// use. See [Observer.Shutdown] for what its end is.
 type Observer struct {
 	cfg      Config
 	log      *slog.Logger
 	idHeader string // canonical
 	metrics  *metrics
 	handler  http.Handler // of Metrics
+	floods   *floods
 	// fillID tells whether a context belongs to a fill of the cache.
 	fillID func(context.Context) string
 }
@@ -65,6 +77,10 @@ func New(cfg Config) (*Observer, error) {
 	if !validFieldName(cfg.RequestIDHeader) {
 		errs = append(errs, fmt.Errorf("observe: Config.RequestIDHeader is %q: must be a field name (RFC 9110 section 5.1)", cfg.RequestIDHeader))
 	}
+	if math.IsNaN(cfg.LogRate) || math.IsInf(cfg.LogRate, 0) {
+		errs = append(errs, fmt.Errorf("observe: Config.LogRate is %v: must be lines per second, 0 for %d, or negative for every line", cfg.LogRate, defaultLogRate))
+	}
+	cfg.LogRate, cfg.LogBurst = cmp.Or(cfg.LogRate, defaultLogRate), cmp.Or(cfg.LogBurst, defaultLogBurst)
 	m := newMetrics()
 	handler, err := expose(m, cfg.Registerer, len(errs) == 0)
 	if err != nil {
@@ -79,6 +95,7 @@ func New(cfg Config) (*Observer, error) {
 		idHeader: http.CanonicalHeaderKey(cfg.RequestIDHeader),
 		metrics:  m,
 		handler:  handler,
+		floods:   newFloods(cfg, m.leftOut.of),
 		fillID:   cache.FillID,
 	}, nil
 }
@@ -87,6 +104,17 @@ func New(cfg Config) (*Observer, error) {
 // configured Registerer if it can be gathered, otherwise the Observer's own. It
 // belongs on an address that visitors can't reach.
 func (o *Observer) Metrics() http.Handler { return o.handler }
+
+// Shutdown tells of the lines that were left out and not told of yet. It belongs
+// after everything that is observed has ended: lines that come later are all
+// logged. The error is that of ctx, if it ended while earlier lines were still
+// being written; all of them have been handed to the Logger even so.
+func (o *Observer) Shutdown(ctx context.Context) error {
+	if err := o.floods.shutdown(ctx); err != nil {
+		return fmt.Errorf("observe: shutdown: %w", err)
+	}
+	return nil
+}
 
 // RequestID returns the id of the request that ctx belongs to; "" outside of
 // [Observer.Handler].

@@ -28,6 +28,7 @@ type story struct {
 	outcome  cache.Outcome
 	rung     failure.Rung
 	fill     string
+	refusal  refusal
 	// asides are failures that need not be in the request's slot: of a fill
 	// that nobody waited for, of a panic after the page. The rest, beyond
 	// maxAsides, is only counted.
@@ -35,6 +36,12 @@ type story struct {
 }
 
 const maxAsides = 4
+
+// refusal is who turned a request away last, by names as configured.
+type refusal struct {
+	cause                   failure.Cause
+	breaker, limiter, limit string
+}
 
 // aside is a failure beside the request's own.
 type aside struct {
@@ -75,6 +82,18 @@ func (rec *record) served(ev cache.Event) {
 	rec.cached, rec.outcome, rec.rung = true, ev.Outcome, ev.Rung
 	if ev.FillID != "" {
 		rec.fill = ev.FillID
+	}
+}
+
+// refused takes down who turned it away.
+func (rec *record) refused(by refusal) {
+	if rec == nil {
+		return
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if !rec.ended {
+		rec.refusal = by
 	}
 }
 

@@ -66,7 +66,8 @@ var errSecondSignal = errors.New("a second signal")
 //  2. The listener closes. What reached it is answered.
 //  3. The snapshot is written. For that a part of the time is kept back.
 //  4. Refreshes of the cache end, then tunnels, which end only by being told to.
-//  5. The admin listener closes last, so that all this can be watched.
+//  5. The log gets told what was left out of it.
+//  6. The admin listener closes last, so that all this can be watched.
 //
 // All of it together takes no longer than the drain timeout. What is then still
 // running is cut, and said so in the error. An end of abort does the same at once.
@@ -102,6 +103,7 @@ func (p *proxy) drain(abort context.Context) error {
 	unsaved := p.save(ctx)
 	step(ctx, p.stack.cache.Shutdown)
 	step(ctx, p.stack.backend.Shutdown)
+	step(ctx, p.stack.observer.Shutdown)
 	p.closePrivate(ctx)
 	if early != nil {
 		return errors.Join(fmt.Errorf("the drain ended early, requests in flight: %d: %w", left, early), unsaved)

@@ -132,7 +132,7 @@ func (p *proxy) close() {
 	if p.stack != nil {
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = errors.Join(p.stack.cache.Shutdown(now), p.stack.backend.Shutdown(now)) // there is no time left to wait for anything
+		_ = errors.Join(p.stack.cache.Shutdown(now), p.stack.backend.Shutdown(now), p.stack.observer.Shutdown(now)) // there is no time left to wait for anything
 	}
 	if p.demo != nil {
 		p.demo.close()

@@ -24,6 +24,7 @@ import (
 type stack struct {
 	handler  http.Handler
 	metrics  http.Handler
+	observer *observe.Observer
 	cache    *cache.Cache
 	backend  *backend.Backend
 	breakers *breakers
@@ -92,7 +93,7 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if err != nil {
 		return nil, err // without an observer there is nothing to give to the others
 	}
-	s.metrics = obs.Metrics()
+	s.metrics, s.observer = obs.Metrics(), obs
 	page, pageErr := errorpage.New(errorpage.Config{
 		Brand: t.brand, Message: t.message, Intercept5xx: t.intercept5xx, Observe: obs.ErrorPage,
 	})
