@@ -118,7 +118,8 @@ type Config struct {
 
 	// RestartWait is how long requests wait for the endpoints to come back when
 	// all refuse connections, counted from when the first one did: a restart.
-	// Who comes later is answered at once. Waiting costs nothing of RetryBudget
+	// Who comes later is answered at once: with what became of its own attempt, or
+	// with the gates' refusal if they allow none. Waiting costs nothing of RetryBudget
 	// and Retries; requests of which something was sent do not wait unless they
 	// can be repeated. 0 is none, negative is refused.
 	RestartWait time.Duration

@@ -340,7 +340,11 @@ func (c *call) shutOut(last, refused *failure.Error) (woken bool, ended *failure
 	default:
 		c.b.outageBegan(e)
 	}
-	if woken, ended = c.outlast(e, gatesOpen(refused)); !woken && ended == nil {
+	woken, ended = c.outlast(e, gatesOpen(refused))
+	if some, _ := ofCause(refused, failure.BreakerOpen); some && last == nil && c.rested == 0 {
+		return woken, ended // nothing was tried for it: gates keep it out, and they know until when
+	}
+	if !woken && ended == nil {
 		ended = c.stillRefused(e).With(failure.Note{Kind: failure.NotRetried, Detail: refused.Cause.String()})
 	}
 	return woken, ended

@@ -296,6 +296,31 @@ func TestRestartWaitAndGates(t *testing.T) {
 	}
 }
 
+// Whoever comes when an outage has lasted for longer than anybody waits is not tried
+// and does not wait: what keeps it out are the gates, and they know until when.
+func TestLongOutageNamesItsGates(t *testing.T) {
+	for _, addrs := range [][]string{{townA}, {townA, townB}} {
+		synctest.Test(t, func(t *testing.T) {
+			var n town
+			b := inTown(t, &n, Config{RestartWait: 2 * time.Second, NewGate: func(string) Gate {
+				return &tripGate{open: 10 * time.Second}
+			}}, addrs...)
+			first := visitTo(t, b)
+			first.wait(t)
+			time.Sleep(time.Second)
+			later := visitTo(t, b)
+			later.wait(t)
+			want := failure.BreakerOpen
+			if len(addrs) > 1 {
+				want = failure.NoEndpoint
+			}
+			if e := later.err; e == nil || e.Cause != want || e.RetryAfter <= 0 || e.RetryAfter > 10*time.Second {
+				t.Errorf("%d endpoints: failed with %v, want %v and the gates' time", len(addrs), e, want)
+			}
+		})
+	}
+}
+
 // Clients that leave and a shutdown empty the queue at once.
 func TestRestartQueueIsEmptied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

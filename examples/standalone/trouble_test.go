@@ -106,8 +106,10 @@ func (o *ill) serve(conn net.Conn) {
 		}
 		head := fmt.Sprintf("HTTP/1.1 200 OK\r\nCache-Control: max-age=%d\r\nContent-Length: %%d\r\n\r\n%%s", maxAge)
 		switch {
-		case mode == "503" && r.URL.Path != "/health":
-			fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 6\r\n\r\nbroken")
+		case (mode == "503" || mode == "500") && r.URL.Path != "/health":
+			fmt.Fprintf(conn, "HTTP/1.1 %s Broken\r\nContent-Length: 6\r\n\r\nbroken", mode)
+		case mode == "503 later" && r.URL.Path != "/health":
+			fmt.Fprintf(conn, "HTTP/1.1 503 Broken\r\nRetry-After: 2\r\nContent-Length: 6\r\n\r\nbroken")
 		case mode == "stall":
 			_, _ = br.Peek(1) // until the proxy gives up
 			return
