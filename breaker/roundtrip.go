@@ -66,6 +66,10 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		x.settle(ctx, x.failed(ctx, err))
 		return resp, err
 	}
+	if resp == nil { // which http.Client complains of; it is no word about the backend
+		x.settle(ctx, verdict{outcome: neutral})
+		return nil, nil //nolint:nilnil // as it came
+	}
 	x.answered.Store(true)
 	v := t.b.judge(nil, resp.StatusCode, false)
 	whole := resp.Body == nil || resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,4 +79,101 @@ func TestDryRun(t *testing.T) {
 	if log := p.stderr.String(); !strings.Contains(log, "breaker changed") || !strings.Contains(log, "dry_run=true") {
 		t.Errorf("the log does not tell of the dry run:\n%s", tail(log, 2000))
 	}
+}
+
+// sum adds up a metric's samples whose labels have all of these.
+func (p *process) sum(t *testing.T, metric string, labels ...string) (sum float64) {
+	t.Helper()
+	for line := range strings.Lines(get(t, http.DefaultClient, p.admin+"/metrics").body) {
+		rest, ok := strings.CutPrefix(line, metric+"{")
+		if !ok {
+			continue
+		}
+		have, value, ok := strings.Cut(rest, "} ")
+		for _, l := range labels {
+			ok = ok && strings.Contains(","+have+",", ","+l+",")
+		}
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// With every policy dry, visitors of a failing site get what they would get without
+// any, all of it from the site; and what would have been done is in metrics and log.
+func TestDryRunTells(t *testing.T) {
+	t.Run("an endpoint fails", func(t *testing.T) {
+		t.Parallel()
+		sites, args := newIlls(t, 3)
+		sites[:1].fail(t, "500")
+		p := start(t, append(args, "-rate", "1/h", "-burst", "1", "-breaker-min", "5", "-retries", "0", "-balance", "round-robin", "-dry-run", "rate,breaker,eject")...)
+		began := time.Now()
+		const perSecond, seconds = 100, 3
+		all := flow(t, p.site, 20, perSecond, seconds*time.Second, nothing)
+		failed, asked := 0, 0
+		for _, a := range all {
+			switch {
+			case a.status == http.StatusInternalServerError && a.cause == "upstream_5xx" && a.retryAfter < 0:
+				failed++
+			case a.status != http.StatusOK || a.cause != "":
+				t.Errorf("at %v: %+v, want the site's own answer", a.at, a)
+			}
+		}
+		for _, o := range sites {
+			n := len(o.arrivals(began))
+			asked += n
+			if n < len(all)/4 {
+				t.Errorf("an endpoint was asked %d times of %d, though nothing may keep it out", n, len(all))
+			}
+		}
+		if n := len(sites[0].arrivals(began)); asked != len(all) || n != failed {
+			t.Errorf("%d requests, and %d reached the site; %d of them the endpoint that fails, and %d failed", len(all), asked, n, failed)
+		}
+		if n := p.sum(t, "holdfast_ratelimit_limited_total", `dry_run="true"`); int(n) != len(all)-1 {
+			t.Errorf("%v would have been limited after the metrics, want all of %d but one", n, len(all))
+		}
+		for _, metric := range []string{"holdfast_breaker_refused_total", "holdfast_breaker_changes_total", "holdfast_backend_ejections_total"} {
+			if n := p.sum(t, metric, `dry_run="true"`); n == 0 {
+				t.Errorf("%s tells of no dry run", metric)
+			}
+		}
+		for _, metric := range []string{
+			"holdfast_ratelimit_limited_total", "holdfast_breaker_refused_total", "holdfast_breaker_changes_total", "holdfast_backend_ejections_total", "holdfast_shed_total",
+		} {
+			if n := p.sum(t, metric, `dry_run="false"`); n != 0 {
+				t.Errorf("%s tells of %v that were done", metric, n)
+			}
+		}
+		p.drained(t)
+		for _, want := range []string{"would limit", "would refuse", "breaker changed", "dry_run=true"} {
+			if !strings.Contains(p.stderr.String(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
+		}
+	})
+	t.Run("a site with too much to do", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, "-backend", crew(t, 10, 50*time.Millisecond), "-shed", "adaptive", "-dry-run", "shed")
+		all := flow(t, p.site, 1200, 600, 4*time.Second, nothing)
+		for _, a := range all {
+			if a.status != http.StatusOK {
+				t.Errorf("at %v: %+v, want the page", a.at, a)
+			}
+		}
+		would := p.sum(t, "holdfast_shed_total", `dry_run="true"`)
+		t.Logf("of %d requests %v would have been turned away", len(all), would)
+		if did := p.sum(t, "holdfast_shed_total", `dry_run="false"`); would == 0 || did != 0 {
+			t.Errorf("%v would have been turned away and %v were, want some and none", would, did)
+		}
+		p.drained(t)
+		if !strings.Contains(p.stderr.String(), "would shed") {
+			t.Error("the log tells of nothing")
+		}
+	})
 }
