@@ -1,9 +1,12 @@
 // Package observe listens to the other packages: a request id, one log line
 // per request and one per failure, and metrics for Prometheus.
 //
-// [Observer.Handler] goes outermost. The five methods [Observer.Backend],
+// [Observer.Handler] goes outermost. The methods [Observer.Backend],
 // [Observer.Breaker], [Observer.Cache], [Observer.RateLimit] and
-// [Observer.ErrorPage] are the Observe funcs of the packages of those names:
+// [Observer.ErrorPage] are the Observe funcs of the packages of those names,
+// [Observer.Shed] that of ratelimit's Adaptive and Shedder. What is a state and no
+// event is asked for at every scrape: [Observer.CacheStore] and
+// [Observer.BackendStatus]. [Observer.ServerLog] is for http.Server.ErrorLog.
 //
 //	obs, err := observe.New(observe.Config{})
 //	store, err := cache.New(cache.Config{Observe: obs.Cache})
@@ -19,15 +22,16 @@
 // own.
 //
 // The access line (level Info, message "request") has method, host, path, proto,
-// peer, status, bytes, duration, request_id, and where they apply cache, rung,
-// fill, attempts, client_gone and aborted. It never has the query, which often
+// peer, status, bytes, duration, request_id, and where they apply client, cache,
+// rung, fill, attempts, client_gone and aborted. It never has the query, which often
 // carries tokens and addresses. The status is 499 where the client left before
 // it was answered, and 0 where the connection was cut before an answer.
 //
 // The failure line (message "request failed", level Error for a 5xx, else Warn;
 // "failure mended", level Warn, where the visitor noticed nothing; "fill failed",
-// level Warn, for a fetch that no request waited for) has cause, rung, status,
-// backend, endpoint, detail, error, phases, attempts, notes, retry_after, hint,
+// level Warn, for a fetch that no request waited for; "panic recovered", level
+// Error, for a panic after the page) has cause, rung, status, backend, endpoint,
+// received_status, detail, error, phases, attempts, notes, retry_after, hint,
 // request_id and fill; where a policy refused, breaker, limiter and limit name
 // it. A client that left is nobody's failure and has none.
 //
@@ -46,7 +50,8 @@
 // out", at most once a second and kind and as long as more are, and "no more lines
 // left out", after a second without, have the level of what they stand for, and of
 // (its message), left_out (how many since then), since (when the first was left
-// out) and what the lines have in common. So the last one of a flood has its
+// out) and what the lines have in common. What [Observer.ServerLog] writes is bounded
+// in the same way. So the last one of a flood has its
 // whole number. Observer.Shutdown tells what has not been told by then. After
 // ten seconds of calm the next line is there, however low the rate.
 //

@@ -122,7 +122,7 @@ func newMetrics() *metrics {
 
 	ep := func(k endpoint) []string { return []string{k.backend, k.endpoint} }
 	epLabels, epOther := []string{"backend", "endpoint"}, endpoint{other, other}
-	m.attempts = counters(m, "backend_attempts_total", `Attempts by their result: "ok" or a cause.`,
+	m.attempts = counters(m, "backend_attempts_total", `Attempts by their result: "ok", "given_up" (another one answered first) or a cause.`,
 		[]string{"backend", "endpoint", "result"}, endpointResult{other, other, other},
 		func(k endpointResult) []string { return []string{k.backend, k.endpoint, k.result} })
 	m.response = histograms(m, "backend_response_seconds", "Time of an attempt until the final header section, or its failure.", epLabels, epOther, ep)
@@ -170,7 +170,7 @@ func newMetrics() *metrics {
 		[]string{"limiter", "decision"}, limiterDecision{other, other}, func(k limiterDecision) []string { return []string{k.limiter, k.decision} })
 	m.overflow = counters(m, "ratelimit_overflow_total", "Decisions by the shared bucket, since the table was full.", []string{"limiter"}, other, one)
 	m.unidentified = counters(m, "ratelimit_unidentified_total", "Requests whose client could not be told.", []string{"limiter"}, other, one)
-	m.limitedBy = counters(m, "ratelimit_limited_total", "Refusals by the limit that refused; with dry_run they were not acted on.",
+	m.limitedBy = counters(m, "ratelimit_limited_total", `Refusals by the limit that refused, "" for the deny list; with dry_run they were not acted on.`,
 		[]string{"limiter", "limit", "dry_run"}, limiterLimit{limiter: other, limit: other},
 		func(k limiterLimit) []string { return []string{k.limiter, k.limit, strconv.FormatBool(k.dryRun)} })
 	m.delayed = counters(m, "ratelimit_delayed_total", "Requests that were held back, whatever became of them.", []string{"limiter"}, other, one)
@@ -285,8 +285,11 @@ func (m *metrics) backend(ev backend.Event) {
 	ep := endpoint{ev.Backend, ev.Endpoint}
 	switch ev.Kind {
 	case backend.AttemptDone:
-		result := "ok"
-		if ev.Failure != nil {
+		result, givenUp := "ok", ev.Failure == nil && ev.Status == 0 && ev.Detail != ""
+		switch {
+		case givenUp:
+			result = "given_up"
+		case ev.Failure != nil:
 			result = ev.Failure.Cause.String()
 		}
 		m.attempts.of(endpointResult{ev.Backend, ev.Endpoint, result}).Inc()
@@ -297,7 +300,9 @@ func (m *metrics) backend(ev backend.Event) {
 			return
 		}
 		m.healthy.of(ep) // from now on it is shown
-		m.response.of(ep).Observe((ev.Phases.Total() - ev.Phases[failure.PhaseBody]).Seconds())
+		if !givenUp {    // how long it would have taken is not known
+			m.response.of(ep).Observe((ev.Phases.Total() - ev.Phases[failure.PhaseBody]).Seconds())
+		}
 		for p, d := range ev.Phases {
 			if d > 0 {
 				m.phases.of(endpointPhase{ev.Backend, ev.Endpoint, failure.Phase(p).String()}).Add(d.Seconds())

@@ -22,7 +22,7 @@ type shedKind struct {
 func newShedding(m *metrics) shedding {
 	of := []string{"limit"}
 	return shedding{
-		limit:    gauges(m, "shed_limit", "Requests that an adaptive limit lets in at once, from its first change on.", of, other, one, 0),
+		limit:    gauges(m, "shed_limit", "Requests that an adaptive limit lets in at once, or would in a dry run, from its first change on.", of, other, one, 0),
 		inFlight: gauges(m, "shed_in_flight", "Requests in flight, the mean at the last change of the limit.", of, other, one, 0),
 		latency:  gauges(m, "shed_latency_seconds", "Time until the final header section, at the last change of the limit.", of, other, one, 0),
 		atRest:   gauges(m, "shed_latency_at_rest_seconds", "The same without load, as the limit has it.", of, other, one, 0),

@@ -98,6 +98,7 @@ func TestEventsBecomeMetrics(t *testing.T) {
 
 	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Endpoint: "a", Attempt: 1, Failure: failure.New(failure.ConnectionRefused, nil), Retry: true})
 	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Endpoint: "b", Attempt: 2, Status: 200, Phases: phases, Reused: true})
+	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Endpoint: "b", Attempt: 1, Phases: phases, Detail: "given up: a answered first"})
 	o.Backend(ctx, backend.Event{Kind: backend.AttemptDone, Backend: "shop", Failure: failure.New(failure.NoEndpoint, nil)})
 	o.Backend(ctx, backend.Event{Kind: backend.HealthChanged, Backend: "shop", Endpoint: "a", Detail: "500, want 200 to 399"})
 	o.Backend(ctx, backend.Event{Kind: backend.TunnelClosed, Backend: "shop", Endpoint: "b"})
@@ -132,9 +133,10 @@ func TestEventsBecomeMetrics(t *testing.T) {
 	wantSamples(t, scrape(t, o),
 		`holdfast_backend_attempts_total{backend="shop",endpoint="a",result="connection_refused"} 1`,
 		`holdfast_backend_attempts_total{backend="shop",endpoint="b",result="ok"} 1`,
+		`holdfast_backend_attempts_total{backend="shop",endpoint="b",result="given_up"} 1`,
 		`holdfast_backend_attempts_total{backend="shop",endpoint="",result="no_endpoint"} 1`,
 		`holdfast_backend_response_seconds_sum{backend="shop",endpoint="b"} 3`,
-		`holdfast_backend_phase_seconds_total{backend="shop",endpoint="b",phase="body"} 60`,
+		`holdfast_backend_phase_seconds_total{backend="shop",endpoint="b",phase="body"} 120`,
 		`holdfast_backend_retries_total{backend="shop",endpoint="a"} 1`,
 		`holdfast_backend_reused_total{backend="shop",endpoint="b"} 1`,
 		`holdfast_backend_endpoint_healthy{backend="shop",endpoint="a"} 0`,

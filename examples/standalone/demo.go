@@ -66,7 +66,7 @@ func demoTuning() tuning {
 // start opens the control page and sends the visitors; the handler that it
 // returns is what they meet.
 func (d *demo) start(h http.Handler, p *proxy) http.Handler {
-	d.control.start(d.controlHandler(p), p.log, p.failed)
+	d.control.start(d.controlHandler(p), p.stack.observer.ServerLog(), p.failed)
 	for _, path := range shownPages {
 		d.visitors.Go(func() { d.visit(path) })
 	}

@@ -110,8 +110,8 @@ func (p *proxy) start() {
 	if p.demo != nil {
 		h = p.demo.start(h, p)
 	}
-	p.public.start(p.gate.Handler(stallGuard(clientStall).Handler(h)), p.log, p.failed)
-	p.admin.start(p.adminHandler(), p.log, p.failed)
+	p.public.start(p.gate.Handler(stallGuard(clientStall).Handler(h)), p.stack.observer.ServerLog(), p.failed)
+	p.admin.start(p.adminHandler(), p.stack.observer.ServerLog(), p.failed)
 }
 
 // private lists the sites that are not for visitors.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"syscall"
@@ -21,7 +21,7 @@ const (
 
 // newServer is an HTTP/1.1 and HTTP/2 (prior knowledge, RFC 9113 section 3.3)
 // server with every limit set.
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
+func newServer(h http.Handler, errorLog *log.Logger) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -37,7 +37,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 			PingTimeout:          15 * time.Second,
 			WriteByteTimeout:     60 * time.Second,
 		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog: errorLog,
 	}
 }
 
@@ -96,8 +96,8 @@ func (s *site) url() string {
 
 // start serves h until the server is shut down. An end that nobody asked for
 // goes to failed, which must have room for it.
-func (s *site) start(h http.Handler, log *slog.Logger, failed chan<- error) {
-	s.server = newServer(h, log)
+func (s *site) start(h http.Handler, errorLog *log.Logger, failed chan<- error) {
+	s.server = newServer(h, errorLog)
 	s.server.ConnState = s.newcomers.connState
 	go func() {
 		defer close(s.deaf)
