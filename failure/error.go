@@ -201,7 +201,7 @@ func (e *Error) RetryAfterSeconds() int {
 	if e.RetryAfter <= 0 {
 		return 0
 	}
-	return int((e.RetryAfter + time.Second - 1) / time.Second)
+	return int((e.RetryAfter-1)/time.Second) + 1
 }
 
 // Recovered returns the Error for a value that was recovered from a handler's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ func TestErrorText(t *testing.T) {
 
 func TestRetryAfterSeconds(t *testing.T) {
 	for d, want := range map[time.Duration]int{
-		0: 0, -time.Second: 0, time.Nanosecond: 1, time.Second: 1, 1001 * time.Millisecond: 2, time.Hour: 3600,
+		0: 0, -time.Second: 0, time.Nanosecond: 1, time.Second: 1, 1001 * time.Millisecond: 2, time.Hour: 3600, math.MaxInt64: 9_223_372_037,
 	} {
 		if got := (&Error{RetryAfter: d}).RetryAfterSeconds(); got != want {
 			t.Errorf("RetryAfter %v: %d, want %d", d, got, want)
