@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/holdfast-go/holdfast/backend"
 	"github.com/holdfast-go/holdfast/breaker"
@@ -329,6 +330,19 @@ func TestKindsAreBounded(t *testing.T) {
 			t.Errorf("%d kinds after calm, want 1", got)
 		}
 	})
+}
+
+// The key of a kind does not keep a whole stack in memory.
+func TestKindsAreOwned(t *testing.T) {
+	o, _ := newObserver(t, Config{})
+	stack := stackOf(panicHere)
+	origin := panicOrigin(stack)
+	o.floods.pass(kind{message: "request failed", origin: origin})
+	for k := range o.floods.flows {
+		if k.origin != origin || unsafe.StringData(k.origin) == unsafe.StringData(origin) {
+			t.Errorf("origin %q is a part of the stack that it was found in", k.origin)
+		}
+	}
 }
 
 //go:noinline
