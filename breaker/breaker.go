@@ -30,6 +30,7 @@ type Breaker struct {
 	stage atomic.Pointer[stage]       // stored with mu held
 	last  atomic.Pointer[lastFailure] // never nil
 
+	silence  silence      // of Config.Silence
 	released atomic.Int32 // trials under way that gave their places back
 
 	queued     atomic.Bool // whether queue may be non-empty; spares deliver the lock
@@ -53,6 +54,7 @@ func New(cfg Config) (*Breaker, error) {
 	}
 	b := &Breaker{cfg: cfg, rules: cfg.rules()}
 	now := time.Now()
+	b.silence.base = now
 	b.stage.Store(&stage{phase: Closed, since: now, gate: b.newGate(), window: newWindow(now, cfg.Window)})
 	b.last.Store(&lastFailure{})
 	return b, nil
@@ -95,6 +97,7 @@ func (b *Breaker) AllowCall() (answered func(), done func(error), err error) {
 	}
 	answered = func() {
 		c.answered.Store(true)
+		c.heard()
 		if c.trial != nil {
 			c.settle(ctx, verdict{outcome: succeeded})
 		}
@@ -104,7 +107,10 @@ func (b *Breaker) AllowCall() (answered func(), done func(error), err error) {
 
 // hung is SlowCall where it is known whether a call was answered.
 func (b *Breaker) hung() time.Duration {
-	if b.cfg.SlowCall == 0 {
+	switch {
+	case b.cfg.Silence > 0:
+		return b.cfg.Silence
+	case b.cfg.SlowCall == 0:
 		return hungAfter
 	}
 	return b.cfg.SlowCall
@@ -118,7 +124,7 @@ func (b *Breaker) admit(ctx context.Context, c *call, slow time.Duration) *failu
 	c.b, c.stage = b, st
 	if st.phase == Closed && (st.ramp == nil || st.ramp.over.Load()) {
 		if slow > 0 {
-			c.timer = time.AfterFunc(slow, c.expire)
+			b.watch(c, slow)
 		}
 		return nil
 	}
@@ -142,7 +148,7 @@ func (b *Breaker) admitSome(ctx context.Context, c *call, slow time.Duration) *f
 			return b.refuse(ctx, st, now)
 		case d == pass:
 			if slow > 0 {
-				c.timer = time.AfterFunc(slow, c.expire)
+				b.watch(c, slow)
 			}
 			return nil
 		case st.phase == Open:
@@ -172,9 +178,21 @@ func (b *Breaker) admitSome(ctx context.Context, c *call, slow time.Duration) *f
 	}
 }
 
+// watch limits the time of a call of a closed breaker.
+func (b *Breaker) watch(c *call, slow time.Duration) {
+	if b.cfg.Silence > 0 {
+		c.timer = time.AfterFunc(slow, c.silent)
+		return
+	}
+	c.timer = time.AfterFunc(slow, c.expire)
+}
+
 // watchTrial limits the time of a trial.
 func (b *Breaker) watchTrial(c *call, slow time.Duration) {
 	limit := b.cfg.TrialTimeout
+	if slow > 0 && b.cfg.Silence > 0 {
+		slow = hungAfter // who is slow is not silent
+	}
 	if slow > 0 {
 		limit = min(limit, slow)
 	}

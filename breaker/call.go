@@ -11,10 +11,12 @@ import (
 // call is one call that was let through, until it has its verdict.
 type call struct {
 	b        *Breaker
-	stage    *stage      // in which it began; nil of one that is not counted
-	trial    func(error) // gobreaker's, taken while half-open; nil of a closed breaker's call
-	timer    *time.Timer // nil where none watches
-	answered atomic.Bool // its final header section came
+	stage    *stage                     // in which it began; nil of one that is not counted
+	trial    func(error)                // gobreaker's, taken while half-open; nil of a closed breaker's call
+	timer    *time.Timer                // nil where none watches
+	answered atomic.Bool                // its final header section came
+	quiet    atomic.Bool                // nothing had come by Config.Silence
+	later    atomic.Pointer[time.Timer] // that of what follows timer; nil mostly
 	state    atomic.Uint32
 
 	patience *time.Timer // after which a trial is released; nil = never
@@ -40,6 +42,9 @@ func (c *call) settle(ctx context.Context, v verdict) {
 	}
 	if c.patience != nil {
 		c.patience.Stop()
+	}
+	if t := c.later.Load(); t != nil {
+		t.Stop()
 	}
 	c.file(ctx, v, before == overdue)
 }
@@ -77,6 +82,9 @@ func (b *Breaker) note(c *call, v verdict) {
 // file counts a verdict; wasSlow tells that the call was counted as slow before.
 func (c *call) file(ctx context.Context, v verdict, wasSlow bool) {
 	b := c.b
+	if v.outcome == succeeded && !c.answered.Load() || v.outcome == failed && v.failure == bad {
+		c.heard()
+	}
 	if v.outcome == failed {
 		b.note(c, v)
 	}

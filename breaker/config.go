@@ -135,6 +135,18 @@ type Config struct {
 	// everything is slow.
 	SlowRatio float64
 
+	// Silence is after what time calls without an answer open the breaker, if there
+	// are MinVolume of them and nobody else was answered for as long: the backend
+	// has stalled. Unlike SlowCall it calls nobody failed, and it is kept from backends
+	// that merely have slow pages: they go on answering others; and once a call that
+	// took longer was answered all the same, this rule rests for a day. Nor does it
+	// apply before the first answer.
+	//
+	// It does not apply to [Breaker.Allow], where nobody tells of answers. 0 is none;
+	// otherwise from 1 ms to 30 s, and without SlowCall, which is for those who know
+	// better.
+	Silence time.Duration
+
 	// TrialTimeout is the time after which a trial without a verdict counts as
 	// failed, so that a lost one can't keep the breaker half-open for good. It
 	// should exceed the time that the backend is given for an answer. 0 is

@@ -26,6 +26,12 @@ const (
 	// hungAfter is the SlowCall of those who set none.
 	hungAfter = 60 * time.Second
 
+	maxSilence = 30 * time.Second
+
+	// slowPages is how long a backend that was once found to be slow, and not silent,
+	// is taken for one.
+	slowPages = 24 * time.Hour
+
 	// maxReleased bounds what a backend that hangs is asked beside its trials.
 	maxReleased = 32
 
@@ -84,6 +90,13 @@ func (c Config) normalize() (Config, error) {
 	}
 	if c.SlowCall > 0 && c.SlowCall >= c.Window-c.SlowCall {
 		bad("SlowCall", c.SlowCall, fmt.Sprintf("shorter than half of Window (%v), 0 for hung calls only, or negative for never", c.Window))
+	}
+	switch {
+	case c.Silence == 0:
+	case c.Silence < time.Millisecond || c.Silence > maxSilence:
+		bad("Silence", c.Silence, fmt.Sprintf("from %v to %v, or 0 for none", time.Millisecond, maxSilence))
+	case c.SlowCall != 0:
+		bad("Silence", c.Silence, "0 where SlowCall is set: that decides")
 	}
 	switch {
 	case c.SlowRatio == 0:

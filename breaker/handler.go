@@ -73,6 +73,7 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // while half-open so is everything else.
 func (x *exchange) answer(status int) {
 	x.answered.Store(true)
+	x.heard()
 	if v := x.verdict(status); v.outcome == failed || x.trial != nil {
 		x.settle(x.ctx, v)
 	}

@@ -71,6 +71,7 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, nil //nolint:nilnil // as it came
 	}
 	x.answered.Store(true)
+	x.heard()
 	v := t.b.judge(nil, resp.StatusCode, false)
 	whole := resp.Body == nil || resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols
 	if v.outcome == failed || x.trial != nil || whole {

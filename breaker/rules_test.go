@@ -34,7 +34,7 @@ func TestWindowCounts(t *testing.T) {
 				e.failed = 1
 			case slow:
 				e.slow = 1
-			case good, slowGood, slowBad, slowSilent:
+			case good, slowGood, slowBad, slowSilent, waiting:
 			}
 			all = append(all, e)
 			var want tally

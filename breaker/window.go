@@ -24,6 +24,7 @@ const (
 	slowGood        // what was counted as slow ended well
 	slowBad         // it ended in a failure that came as an answer
 	slowSilent      // or in one that was none
+	waiting         // nothing was heard for Config.Silence, and it is no verdict yet
 )
 
 // tally is the verdicts of some time.
@@ -77,7 +78,10 @@ func (c Config) rules() rules {
 		window: c.Window, volume: c.MinVolume, failureRatio: c.FailureRatio, slowRatio: c.SlowRatio, slowCall: c.SlowCall,
 		run: limit{n: max(c.Consecutive, 0)}, local: limit{n: max(c.LocalConsecutive, 0)},
 	}
-	if c.SlowCall == 0 {
+	switch {
+	case c.Silence > 0:
+		r.slowCall = c.Silence
+	case c.SlowCall == 0:
 		r.slowCall = hungAfter
 	}
 	if c.Consecutive == 0 {
@@ -100,6 +104,15 @@ type window struct {
 	buckets [buckets]tally
 	sum     tally
 	runs    runs
+}
+
+// heard is told of an answer that is no verdict yet.
+func (w *window) heard(at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.runs.stalls.n > 0 && w.runs.stalls.since.Before(at) {
+		w.runs.stalls = run{}
+	}
 }
 
 // runs is what came in a row.
@@ -181,7 +194,7 @@ func (w *window) add(k kind, now time.Time, r *rules, recovering bool) *trip {
 		one = tally{calls: 1, failed: 1}
 	case slowBad, slowSilent:
 		one.failed = 1
-	case slowGood:
+	case slowGood, waiting:
 	}
 	at.add(one, 1)
 	w.sum.add(one, 1)
@@ -212,7 +225,7 @@ func (r *runs) add(k kind, now time.Time, silentOnly bool) {
 	case stalled:
 		r.fails.more(now)
 		r.stalls.more(now)
-	case slow: // how it ends is not known
+	case slow, waiting: // how it ends is not known
 		r.stalls.more(now)
 	}
 }

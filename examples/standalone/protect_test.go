@@ -51,6 +51,64 @@ func TestStalledBackend(t *testing.T) {
 	t.Logf("found well after %v", time.Since(began))
 }
 
+// Without -breaker-slow it takes a third of -first-byte of silence. No more are in
+// flight than came by then.
+func TestStalledBackendByDefault(t *testing.T) {
+	t.Parallel()
+	const (
+		silent    = 3 * time.Second
+		perSecond = 40
+		lasts     = 8 * time.Second
+	)
+	o := newIll(t)
+	p := start(t, "-backend", "http://"+o.addr, "-first-byte", (3 * silent).String())
+	flow(t, p.site, 10, perSecond, time.Second, nothing)
+	cure := o.fail(t, "stall")
+	all := flow(t, p.site, 600, perSecond, lasts, nothing)
+	var late, quick int
+	for _, a := range all {
+		if a.status < 500 {
+			t.Errorf("%+v, want to be told that it failed", a)
+		}
+		if a.at > silent+2*time.Second {
+			late++
+			if a.cause == "breaker_open" && a.took < silent/2 {
+				quick++
+			}
+		}
+	}
+	asked := len(o.arrivals(time.Now()))
+	t.Logf("%d of %d asked the site; after %v %d of %d were answered at once", asked, len(all), silent+2*time.Second, quick, late)
+	// What came in the silence, while twenty more made up the breaker's mind, and
+	// in a second for a busy machine; and trials.
+	if most := perSecond*int(silent/time.Second) + 20 + perSecond + 32 + 9; asked > most {
+		t.Errorf("%d were in flight at a site that is silent, want at most %d", asked, most)
+	}
+	if quick < late*8/10 {
+		t.Errorf("%d of %d visitors were answered quickly once the breaker had opened, want nearly all", quick, late)
+	}
+	cure()
+	eventually(t, "the site is found well again", func() bool {
+		return get(t, http.DefaultClient, fmt.Sprint(p.site, "/well/", flowPages.Add(1))).StatusCode == http.StatusOK
+	})
+}
+
+// A site whose pages all take longer than that is left alone, also by a crowd: once
+// it has shown that it is slow.
+func TestSlowSiteByDefault(t *testing.T) {
+	t.Parallel()
+	p := start(t, "-backend", crew(t, 1000, 4*time.Second), "-first-byte", "9s")
+	one := flow(t, p.site, 1, 1, time.Second, nothing)
+	for _, a := range append(one, flow(t, p.site, 300, 50, 3*time.Second, nothing)...) {
+		if a.status != http.StatusOK {
+			t.Errorf("%+v, want the page", a)
+		}
+	}
+	if n := p.sum(t, "holdfast_breaker_changes_total"); n != 0 {
+		t.Errorf("the breaker changed %v times", n)
+	}
+}
+
 // What is dry decides and tells, and no visitor sees anything of it.
 func TestDryRun(t *testing.T) {
 	o := newIll(t)

@@ -54,6 +54,7 @@ func siteTuning(cfg config) tuning {
 	return tuning{
 		breaker: breaker.Config{
 			OpenFor:      time.Second,
+			Silence:      silence(cfg),
 			TrialTimeout: cfg.firstByte + 5*time.Second,
 			TrialRelease: time.Second,
 		},
@@ -65,6 +66,16 @@ func siteTuning(cfg config) tuning {
 		},
 		retryStale: time.Second,
 	}
+}
+
+// silence is when an endpoint that answers nobody any more has stalled: before the
+// first of its visitors run into -first-byte, and after most of them would have left.
+func silence(cfg config) time.Duration {
+	d := min(max(cfg.firstByte/3, 2*time.Second), 20*time.Second)
+	if d >= cfg.firstByte {
+		return 0
+	}
+	return d
 }
 
 // newStack puts the parts in line, outside in:
@@ -174,7 +185,9 @@ func (cfg config) breaker(c breaker.Config) breaker.Config {
 	c.MinVolume = cmp.Or(cfg.breakerMin, c.MinVolume)
 	c.Window = cmp.Or(cfg.breakerWindow, c.Window)
 	c.OpenFor = cmp.Or(cfg.breakerOpen, c.OpenFor)
-	c.SlowCall = cmp.Or(cfg.breakerSlow, c.SlowCall)
+	if cfg.breakerSlow > 0 {
+		c.SlowCall, c.Silence = cfg.breakerSlow, 0
+	}
 	c.OpenMax = c.OpenFor // no growth: one trial is nothing beside visitors who wait for a site that is well
 	c.DryRun = cfg.dry("breaker")
 	return c

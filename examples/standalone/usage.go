@@ -43,7 +43,7 @@ var flagDocs = []flagDoc{
 	{"breaker-min", "N", "but not before so many have been judged within the window (default 20)"},
 	{"breaker-window", "D", "the time over which they are (default 10s)"},
 	{"breaker-open", "D", "how long to wait before the next trial (default 1s)"},
-	{"breaker-slow", "D", "count what has no answer after this time as failed (default: what\n-first-byte makes of it)"},
+	{"breaker-slow", "D", "count what has no answer after this time as failed (default: only\nwhat -first-byte makes of it, but when an endpoint answers nobody any\nmore for a third of that, it is not asked)"},
 	{"dry-run", "LIST", "decide and tell (in the log and in /metrics), but do nothing: a list of\nbreaker, eject (of failing endpoints), rate and shed"},
 	{"health", "PATH", "ask every endpoint for this path; leave out those that do not answer"},
 	{"health-interval", "D", "how often they are asked (default 500ms)"},
