@@ -111,6 +111,24 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
+// What the backend asks of its gates, with and without Silence.
+func BenchmarkAllowCall(b *testing.B) {
+	for name, cfg := range map[string]Config{"plain": {}, "Silence": {Silence: 5 * time.Second}} {
+		b.Run(name, func(b *testing.B) {
+			br := newBreaker(b, cfg)
+			b.ReportAllocs()
+			for b.Loop() {
+				answered, done, err := br.AllowCall()
+				if err != nil {
+					b.Fatal(err)
+				}
+				answered()
+				done(nil)
+			}
+		})
+	}
+}
+
 // The ways of a closed breaker with something switched on.
 func BenchmarkClosed(b *testing.B) {
 	forced := newBreaker(b, Config{})

@@ -198,7 +198,7 @@ func (b *Breaker) watchTrial(c *call, slow time.Duration) {
 	}
 	c.timer = time.AfterFunc(limit, c.expire)
 	if b.cfg.TrialRelease > 0 && b.cfg.TrialRelease < limit {
-		c.patience = time.AfterFunc(b.cfg.TrialRelease, c.release)
+		c.later.Store(time.AfterFunc(b.cfg.TrialRelease, c.release))
 	}
 }
 

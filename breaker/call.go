@@ -10,16 +10,16 @@ import (
 
 // call is one call that was let through, until it has its verdict.
 type call struct {
-	b        *Breaker
-	stage    *stage                     // in which it began; nil of one that is not counted
-	trial    func(error)                // gobreaker's, taken while half-open; nil of a closed breaker's call
-	timer    *time.Timer                // nil where none watches
-	answered atomic.Bool                // its final header section came
-	quiet    atomic.Bool                // nothing had come by Config.Silence
-	later    atomic.Pointer[time.Timer] // that of what follows timer; nil mostly
+	b     *Breaker
+	stage *stage      // in which it began; nil of one that is not counted
+	trial func(error) // gobreaker's, taken while half-open; nil of a closed breaker's call
+	timer *time.Timer // nil where none watches
+	// later is what follows timer: after which a trial is released, or what remains
+	// of the time of a call that was silent; nil mostly.
+	later    atomic.Pointer[time.Timer]
 	state    atomic.Uint32
-
-	patience *time.Timer // after which a trial is released; nil = never
+	answered atomic.Bool // its final header section came
+	quiet    atomic.Bool // nothing had come by Config.Silence
 	placed   atomic.Bool // a trial's place was given back
 	loose    atomic.Bool // it is counted among the breaker's released trials
 }
@@ -39,9 +39,6 @@ func (c *call) settle(ctx context.Context, v verdict) {
 	}
 	if c.timer != nil {
 		c.timer.Stop()
-	}
-	if c.patience != nil {
-		c.patience.Stop()
 	}
 	if t := c.later.Load(); t != nil {
 		t.Stop()
