@@ -52,7 +52,7 @@ func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.
 // 0 = it was not refused. The policy must not be written to: it may be shared.
 func fieldLines(cs []claim, told time.Duration) (policy []string, state string) {
 	if len(cs) == 1 {
-		return cs[0].limit.member.policy[:1:1], string(appendState(nil, &cs[0], told))
+		return cs[0].limit.member.policy[:1:1], string(appendState(make([]byte, 0, 64), &cs[0], told))
 	}
 	order := make([]int, 0, maxLimits)
 	for i := range cs {

@@ -155,17 +155,22 @@ func (l *Limiter) refusal(d decision, cs []claim, who *caller, misled bool) *fai
 		return e
 	}
 	c := &cs[d.claim]
-	over := "over"
+	text := append(strconv.AppendQuote(append(make([]byte, 0, 160), "limit "...), d.limit.Name), ": "...)
+	text = append(text, c.who()...)
+	text = append(text, " over"...)
 	if d.limit.Count != nil {
-		over = "over, in answers that count or are awaited,"
+		text = append(text, ", in answers that count or are awaited,"...)
 	}
-	e.Detail = fmt.Sprintf("limit %q: %s %s %v per second (burst %d)", d.limit.Name, c.who(), over, d.limit.Rate, d.limit.Burst)
+	text = strconv.AppendFloat(append(text, ' '), d.limit.Rate, 'g', -1, 64)
+	text = strconv.AppendInt(append(text, " per second (burst "...), int64(d.limit.Burst), 10)
+	text = append(text, ')')
 	if d.waited > 0 {
-		e.Detail += ", waited " + strconv.FormatInt(d.waited.Milliseconds(), 10) + " ms"
+		text = append(strconv.AppendInt(append(text, ", waited "...), d.waited.Milliseconds(), 10), " ms"...)
 	}
 	if misled && (c.addr || c.from == unidentifiedBucket) {
-		e.Detail += "; the request has forwarding fields, but no proxy is trusted: is the client's address a proxy's?"
+		text = append(text, "; the request has forwarding fields, but no proxy is trusted: is the client's address a proxy's?"...)
 	}
+	e.Detail = string(text)
 	return e
 }
 
