@@ -17,7 +17,7 @@ SUITE         := conformance/node_modules/.package-lock.json
 
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: test deps lint vet unit conformance bench load fuzz demo tools clean
+.PHONY: test deps lint vet unit conformance bench load law fuzz demo tools clean
 
 ## test: everything that CI runs; installs what it needs on a fresh Debian with Go
 test: deps lint unit conformance
@@ -70,6 +70,10 @@ bench:
 ## load: what hits, misses and a herd cost beside a bare handler, and the backend beside httputil.ReverseProxy; it wants a quiet machine
 load:
 	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v ./cache ./backend
+
+## law: every row of the adaptive limit's simulations twenty times
+law:
+	$(GO) test ./ratelimit -run TestLaw -seeds 20
 
 ## fuzz: every fuzz target for FUZZTIME
 fuzz:

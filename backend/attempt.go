@@ -46,6 +46,7 @@ type attempt struct {
 	gate     *pass
 	slot     *admit.Semaphore // what a handler gives back when it returns; nil: nothing
 	check    bool             // an active check; it takes no slot
+	judges   [2]judge         // the limits that change, of the endpoint and of the backend
 	finished bool
 	awaited  bool // counted among those that wait for an answer
 }
@@ -237,6 +238,7 @@ func (a *attempt) finish(e *failure.Error) {
 	a.finished = true
 	a.arrived() // unless a panic came in between it is long since known
 	now := time.Now()
+	a.judged(now.Sub(a.at.start), false, false) // where nobody else did
 	whole := !a.at.done.IsZero()
 	unfired := a.watch.end()
 	switch {

@@ -220,6 +220,9 @@ func (c *call) attempt(ep *endpoint, gate *pass) *attempt {
 	c.tried = append(c.tried, ep)
 	left, _ := c.left()
 	a := c.b.start(c.r.Context(), ep, c.attempts, c.limits, c.limits.UntilHeaders, max(left, time.Millisecond))
+	if own, whole := ep.settings.Load().adaptive, c.cfg().Limit; own != nil || whole != nil {
+		a.judges = [2]judge{judgeOf(own), judgeOf(whole)}
+	}
 	a.gate, a.upload = gate, c.upload
 	if ep.proxy != 0 {
 		a.peers = peersOf(c.r)
@@ -416,8 +419,8 @@ func (c *call) end(a *attempt, e *failure.Error, again bool) {
 	uploaded := a.watch.stood()
 	c.uploaded += uploaded
 	a.ep.settled(c.b, &outcome{failure: e, began: a.at.start, headers: a.at.headers, ended: now, uploaded: uploaded, hurried: c.hurried})
-	a.finish(e)
 	c.told(a, e, now, uploaded)
+	a.finish(e)
 	phases.Add(c.waited)
 	c.waited = failure.Timings{}
 	ev := Event{

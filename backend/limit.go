@@ -24,6 +24,9 @@ import (
 //	Refuse(ahead int) (detail string, retryAfter time.Duration) one goes, with so many before it: what it is told
 //	Rehearsing() bool                                          a dry run: Limit is out of reach,
 //	Rehearse(ctx context.Context, inFlight int)                and this is told of every request
+//	Began() (mark uint64)                                      an attempt begins
+//	Ended(mark uint64, latency time.Duration, says, ok bool)   it ended: told of every one, instead of Done,
+//	                                                           says false of what Done is not told
 type Limit interface {
 	// Limit is how many requests may be in flight now; what is below 1 counts
 	// as 1.
@@ -428,22 +431,17 @@ func crowded(e *failure.Error) *failure.Error {
 // told reports an attempt to the limits that change. The time in which the
 // client's body was under way is not the backend's.
 func (c *call) told(a *attempt, e *failure.Error, now time.Time, uploaded time.Duration) {
-	own, whole := a.ep.settings.Load().adaptive, c.cfg().Limit
-	if own == nil && whole == nil || a.res != nil && a.res.StatusCode == http.StatusSwitchingProtocols {
+	if a.judges[0].limit == nil && a.judges[1].limit == nil {
 		return
 	}
-	latency, ok := a.at.headers.Sub(a.at.start), e == nil
-	if !ok {
-		if e.Verdict() == failure.Neutral {
-			return
-		}
-		latency = now.Sub(a.at.start)
+	ok := e == nil
+	says := ok || e.Verdict() != failure.Neutral
+	if a.res != nil && a.res.StatusCode == http.StatusSwitchingProtocols {
+		says = false
 	}
-	latency = max(0, latency-uploaded)
-	if own != nil {
-		own.Done(latency, ok)
+	latency := now.Sub(a.at.start)
+	if (ok || !says) && !a.at.headers.IsZero() {
+		latency = a.at.headers.Sub(a.at.start)
 	}
-	if whole != nil {
-		whole.Done(latency, ok)
-	}
+	a.judged(max(0, latency-uploaded), says, ok)
 }

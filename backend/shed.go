@@ -84,3 +84,39 @@ func (c *call) shedByAll(e *failure.Error) {
 		shed(e, first, ahead)
 	}
 }
+
+// judge is a limit that changes with an attempt that it is told of.
+type judge struct {
+	limit Limit // nil: none
+	mark  uint64
+}
+
+// counting is what a limit has that is told of beginnings.
+type counting interface {
+	Began() (mark uint64)
+	Ended(mark uint64, latency time.Duration, says, ok bool)
+}
+
+func judgeOf(l Limit) judge {
+	j := judge{limit: l}
+	if l, ok := l.(counting); ok {
+		j.mark = l.Began()
+	}
+	return j
+}
+
+// judged tells the limits of the attempt's end, once.
+func (a *attempt) judged(latency time.Duration, says, ok bool) {
+	for i := range a.judges {
+		a.judges[i].ended(latency, says, ok)
+		a.judges[i].limit = nil
+	}
+}
+
+func (j *judge) ended(latency time.Duration, says, ok bool) {
+	if l, counts := j.limit.(counting); counts {
+		l.Ended(j.mark, latency, says, ok)
+	} else if j.limit != nil && says {
+		j.limit.Done(latency, ok)
+	}
+}

@@ -22,11 +22,11 @@ type AdaptiveConfig struct {
 	// Max is what it never goes above: 0 is 4096, or Min where that is more; it
 	// may not be less than Min.
 	Max int
-	// Initial is what it begins with, and is at least as long as nothing was
-	// overloaded yet: nothing is known then, and requests that are merely held
-	// are no load. 0 is 1024, within Min and Max, in which it must be otherwise.
-	// The first overload sets the limit by what was answered. If it is used up
-	// before, it doubles.
+	// Initial is what it is as long as nothing was overloaded yet, and again after
+	// five seconds in which nobody came near it: nothing is known then, and requests
+	// that are merely held are no load. 0 is 1024, within Min and Max, in which it
+	// must be otherwise. An overload sets the limit by what was answered. If it is
+	// used up before, it doubles.
 	Initial int
 
 	// Tolerance is how many times its latency at rest a backend may take before
@@ -147,7 +147,7 @@ func (c AdaptiveConfig) normalize() (AdaptiveConfig, error) {
 func (c AdaptiveConfig) gradient() gradient {
 	return gradient{
 		bounds: bounds{
-			min: float64(c.Min), max: float64(c.Max),
+			min: float64(c.Min), max: float64(c.Max), initial: float64(c.Initial),
 			tolerance: c.Tolerance, allowance: float64(c.Allowance),
 		},
 		limit: max(float64(c.Min), min(float64(c.Initial), guess)), starting: true, pause: trialPause,
@@ -203,12 +203,45 @@ func (a *Adaptive) tell(ctx context.Context, ev ShedEvent) {
 	}
 }
 
-// Done is told the end of a request: the time until the final header section of
-// an answer that is none of a failing backend, or with ok false the time until a
-// failure. A failure that came fast says nothing about load and does not count;
-// many that took long (a second, and four times the latency at rest) have the limit
-// go down. What does not say anything about the backend must not be told: hits of a
-// cache, clients that left, upgrades.
+// Began notes that a request goes to the backend, with a slot. What it returns has to
+// be given to Ended at the request's end, whatever that is: so the limit knows how many
+// are in flight, and how long those took that began behind so many.
+func (a *Adaptive) Began() (mark uint64) { return a.began(context.Background()) }
+
+func (a *Adaptive) began(ctx context.Context) (mark uint64) {
+	a.mu.Lock()
+	m, turned := a.g.began(time.Since(a.epoch))
+	if !turned {
+		a.mu.Unlock()
+		return uint64(m)
+	}
+	a.tell(ctx, a.event(LimitChanged))
+	return uint64(m)
+}
+
+// Ended is told the end of a request that [Adaptive.Began] was told of, once: the time
+// until the final header section of an answer that is none of a failing backend, or
+// with ok false the time until a failure. A failure that came fast says nothing about
+// load and does not count; many that took long (a second, and four times the latency
+// at rest) have the limit go down. With says false it says nothing about the backend
+// but that it has not answered for so long: a client that left, an upgrade.
+func (a *Adaptive) Ended(mark uint64, latency time.Duration, says, ok bool) {
+	a.ended(context.Background(), mark, latency, says, ok)
+}
+
+func (a *Adaptive) ended(ctx context.Context, m uint64, latency time.Duration, says, ok bool) {
+	a.mu.Lock()
+	if !a.g.ended(time.Since(a.epoch), mark(m), latency, says, ok) {
+		a.mu.Unlock()
+		return
+	}
+	a.tell(ctx, a.event(LimitChanged))
+}
+
+// Done is told the end of a request by who does not tell Began and Ended, which is
+// worse: requests that are merely held are not told from those that wait, then. What
+// does not say anything about the backend must not be told: hits of a cache, clients
+// that left, upgrades.
 func (a *Adaptive) Done(latency time.Duration, ok bool) {
 	a.done(context.Background(), latency, ok)
 }
@@ -235,7 +268,7 @@ func (a *Adaptive) event(k ShedKind) ShedEvent {
 // used, whatever the mean. Who keeps the limit calls it.
 func (a *Adaptive) Full() {
 	a.mu.Lock()
-	a.g.full()
+	a.g.full(time.Since(a.epoch))
 	a.mu.Unlock()
 }
 
@@ -301,7 +334,7 @@ func (a *Adaptive) Rehearse(ctx context.Context, inFlight int) {
 		return
 	}
 	a.mu.Lock()
-	a.g.full()
+	a.g.full(time.Since(a.epoch))
 	ev := a.event(Shed)
 	a.mu.Unlock()
 	if a.cfg.Observe != nil {

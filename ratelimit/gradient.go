@@ -56,6 +56,7 @@ const (
 // bounds are the settings of a gradient.
 type bounds struct {
 	min, max  float64
+	initial   float64 // while the limit is open
 	tolerance float64
 	allowance float64 // requests that may queue; 0 is the root of the limit
 }
@@ -69,6 +70,7 @@ type window struct {
 	clipped time.Duration // without outliers
 	squares float64       // of them in seconds
 	slow    int           // failures that took long
+	quick   int           // answers as at rest
 	full    bool          // somebody found no slot
 }
 
@@ -219,9 +221,13 @@ type gradient struct {
 	first     beginning
 	seen      int // windows without strain
 	calm      int // windows without strain in a row
+	profile   profile
 	cold      cold
-	starting  bool // has never met a limit
-	doubled   bool // in the window before
+	doubtful  doubtful
+	told      bool          // of requests that begin
+	used      time.Duration // when the limit last was
+	starting  bool          // has never met a limit
+	doubled   bool          // in the window before
 	startRate float64
 	congested bool
 
@@ -239,6 +245,7 @@ type gradient struct {
 // add takes a sample. It tells whether the limit was looked at anew.
 func (g *gradient) add(at, latency time.Duration, ok bool) bool {
 	latency = max(latency, time.Microsecond)
+	g.reopen(at)
 	if !ok {
 		if latency <= max(slowFailure, 4*g.rest) {
 			return false
@@ -254,6 +261,9 @@ func (g *gradient) add(at, latency time.Duration, ok bool) bool {
 			g.clean, g.sure = g.rest, g.rest
 		}
 	}
+	if float64(latency) <= g.tolerance*float64(max(g.rest, restLeast)) {
+		g.w.quick++
+	}
 	g.w.n++
 	g.w.began += at - latency
 	g.w.sum += latency
@@ -266,7 +276,7 @@ func (g *gradient) add(at, latency time.Duration, ok bool) bool {
 }
 
 // full notes that somebody found no slot.
-func (g *gradient) full() { g.w.full = true }
+func (g *gradient) full(at time.Duration) { g.w.full, g.used = true, at }
 
 // turn ends the window if it has been long enough.
 func (g *gradient) turn(at time.Duration) bool {
@@ -289,7 +299,7 @@ func (g *gradient) step(w window, p point, at time.Duration) {
 	mean := p.mean()
 	g.rate = p.rate()
 	if g.drains(mean, at) {
-		g.now = mean
+		g.now, g.used = mean, at
 		return
 	}
 	inFlight := p.inFlight()
@@ -301,13 +311,19 @@ func (g *gradient) step(w window, p point, at time.Duration) {
 		g.now = (g.now + mean) / 2
 		g.learn(mean, p, w.full || inFlight > g.limit/2)
 	}
-	if g.cold.open && !g.thaw(w, p, failing, at) {
+	if g.cold.open && !g.thaw(w, mean, failing, at) {
 		return
 	}
-	used := w.full || inFlight >= 0.7*g.limit
+	used := w.full || inFlight >= coldNear*g.limit
+	if used {
+		g.used = at
+	}
 	if !used && !failing {
 		g.congested, g.falling, g.before, g.steady, g.trying = false, 0, point{}, point{}, 0
 		g.tryAt = at + g.pause
+		return
+	}
+	if !failing && g.doubts(w, p, at) {
 		return
 	}
 	if g.trying > 0 && !failing {

@@ -1,7 +1,6 @@
 package ratelimit
 
 import (
-	prio "container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -14,19 +13,33 @@ type world struct {
 	g       *gradient // nil: no protection
 	workers func(at time.Duration) int
 	service func(r *rand.Rand, at time.Duration) time.Duration
-	away    time.Duration // of pure distance, in the latency and on no worker
-	rate    func(at time.Duration) float64
-	wait    time.Duration // in our line
-	queue   int           // in our line; 0: as the limit
-	rand    *rand.Rand
+	// distance is that of one request, instead of away.
+	distance func(r *rand.Rand, at time.Duration) time.Duration
+	away     time.Duration // of pure distance, in the latency and on no worker
+	rate     func(at time.Duration) float64
+	wait     time.Duration // in our line
+	queue    int           // in our line; 0: as the limit
+	rand     *rand.Rand
 
+	// patience is after what time clients leave; the backend works on. 0: never.
+	patience time.Duration
+	// held is for how long a request is held on no worker; 0 is not at all.
+	held func(r *rand.Rand, at time.Duration) time.Duration
+	// shared has the workers work on all requests at once.
+	shared bool
+	// paused tells that nothing is worked on.
+	paused func(at time.Duration) bool
+	asleep bool
+
+	pool     pool
 	now      time.Duration
 	agenda   agenda
 	inFlight int
 	line     []time.Duration // since when
 	busy     int
-	backlog  []job
+	backlog  []*job
 	done     []outcome
+	left     int
 	arrived  []time.Duration
 	shed     []time.Duration
 	limits   []limitAt
@@ -37,7 +50,11 @@ type limitAt struct {
 	limit float64
 }
 
-type job struct{ came, sent time.Duration }
+type job struct {
+	came, sent time.Duration
+	mark       mark
+	gone       bool
+}
 
 type outcome struct {
 	at, took, upstream time.Duration
@@ -50,18 +67,41 @@ type event struct {
 
 type agenda []event
 
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].at < a[j].at }
-func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)        { *a = append(*a, x.(event)) }
-func (a *agenda) Pop() any {
-	old := *a
-	x := old[len(old)-1]
-	*a = old[:len(old)-1]
-	return x
+// push and pop are those of a heap.
+func (a *agenda) push(e event) {
+	h := append(*a, e)
+	i := len(h) - 1
+	for up := (i - 1) / 2; i > 0 && h[i].at < h[up].at; up = (i - 1) / 2 {
+		h[i], h[up] = h[up], h[i]
+		i = up
+	}
+	*a = h
 }
 
-func (w *world) after(d time.Duration, do func()) { prio.Push(&w.agenda, event{w.now + d, do}) }
+func (a *agenda) pop() event {
+	h := *a
+	first := h[0]
+	h[0] = h[len(h)-1]
+	h[len(h)-1] = event{}
+	h = h[:len(h)-1]
+	for i := 0; ; {
+		least := i
+		for _, down := range [...]int{2*i + 1, 2*i + 2} {
+			if down < len(h) && h[down].at < h[least].at {
+				least = down
+			}
+		}
+		if least == i {
+			break
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+	*a = h
+	return first
+}
+
+func (w *world) after(d time.Duration, do func()) { w.agenda.push(event{w.now + d, do}) }
 
 func (w *world) limit() int {
 	if w.g == nil {
@@ -91,7 +131,7 @@ func (w *world) run(d time.Duration) {
 	}
 	watch()
 	for w.now < d {
-		e := prio.Pop(&w.agenda).(event)
+		e := w.agenda.pop()
 		w.now = e.at
 		e.do()
 	}
@@ -103,7 +143,10 @@ func (w *world) arrive() {
 		w.send(w.now)
 		return
 	}
-	w.g.full()
+	if w.g == nil {
+		return
+	}
+	w.g.full(w.now)
 	queue := w.queue
 	if queue == 0 {
 		queue = w.limit()
@@ -126,11 +169,35 @@ func (w *world) arrive() {
 
 func (w *world) send(came time.Duration) {
 	w.inFlight++
-	w.backlog = append(w.backlog, job{came, w.now})
+	j := &job{came: came, sent: w.now}
+	if w.g != nil {
+		j.mark, _ = w.g.began(w.now)
+	}
+	if w.patience > 0 {
+		w.after(came+w.patience-w.now, func() { w.finish(j, false) })
+	}
+	if w.held != nil {
+		if d := w.held(w.rand, w.now); d > 0 {
+			w.after(d, func() { w.finish(j, true) })
+			return
+		}
+	}
+	if w.shared {
+		w.pool.add(w, j, w.service(w.rand, w.now))
+		return
+	}
+	w.backlog = append(w.backlog, j)
 	w.work()
 }
 
 func (w *world) work() {
+	if w.paused != nil && w.paused(w.now) {
+		if !w.asleep {
+			w.asleep = true
+			w.after(ms, func() { w.asleep = false; w.work() })
+		}
+		return
+	}
 	for w.busy < w.workers(w.now) && len(w.backlog) > 0 {
 		j := w.backlog[0]
 		w.backlog = w.backlog[1:]
@@ -138,16 +205,71 @@ func (w *world) work() {
 		w.after(w.service(w.rand, w.now), func() {
 			w.busy--
 			w.work()
-			w.after(w.away, func() { w.finish(j) })
+			away := w.away
+			if w.distance != nil {
+				away = w.distance(w.rand, w.now)
+			}
+			w.after(away, func() { w.finish(j, true) })
 		})
 	}
 }
 
-func (w *world) finish(j job) {
+// pool is processor sharing: requests progress by their share of the workers.
+type pool struct {
+	done  float64 // work that each of those present since the beginning got
+	since time.Duration
+	jobs  agenda // at the work at which they are done
+	turn  int
+}
+
+func (p *pool) pace(w *world) float64 {
+	return min(1, float64(w.workers(w.now))/float64(max(1, len(p.jobs))))
+}
+
+func (p *pool) advance(w *world) {
+	p.done += float64(w.now-p.since) * p.pace(w)
+	p.since = w.now
+}
+
+func (p *pool) add(w *world, j *job, service time.Duration) {
+	p.advance(w)
+	p.jobs.push(event{time.Duration(p.done) + service, func() { w.finish(j, true) }})
+	p.next(w)
+}
+
+func (p *pool) next(w *world) {
+	p.turn++
+	if len(p.jobs) == 0 {
+		return
+	}
+	turn := p.turn
+	w.after(max(0, time.Duration((float64(p.jobs[0].at)-p.done)/p.pace(w)))+1, func() {
+		if turn != p.turn {
+			return
+		}
+		p.advance(w)
+		for len(p.jobs) > 0 && float64(p.jobs[0].at) <= p.done+1 {
+			p.jobs.pop().do()
+			p.turn = turn
+		}
+		p.next(w)
+	})
+}
+
+// finish is an answer, or that the client leaves.
+func (w *world) finish(j *job, answered bool) {
+	if j.gone {
+		return
+	}
+	j.gone = true
 	w.inFlight--
-	w.done = append(w.done, outcome{w.now, w.now - j.came, w.now - j.sent})
+	if answered {
+		w.done = append(w.done, outcome{w.now, w.now - j.came, w.now - j.sent})
+	} else {
+		w.left++
+	}
 	if w.g != nil {
-		w.g.add(w.now, w.now-j.sent, true)
+		w.g.ended(w.now, j.mark, w.now-j.sent, answered, true)
 	}
 	for len(w.line) > 0 && w.inFlight < w.limit() {
 		came := w.line[0]

@@ -210,7 +210,7 @@ func TestGradientFailures(t *testing.T) {
 	feed := func(g *gradient, n int, at *time.Duration, latency time.Duration, ok func(i int) bool) {
 		for i := range n {
 			*at += 10 * ms
-			g.full()
+			g.full(*at)
 			if ok(i) {
 				g.add(*at, 50*ms, true)
 			} else {

@@ -20,6 +20,7 @@ type shedAnswer struct {
 	writer.Base
 
 	shedder  *Shedder
+	mark     uint64 // of the limit
 	ctx      context.Context
 	before   *failure.Error // what the failure slot held when the request came
 	start    time.Time
@@ -45,6 +46,7 @@ func (x *shedAnswer) serve(next http.Handler, w http.ResponseWriter, r *http.Req
 		r.Body = &x.body
 	}
 	x.before, _ = failure.Outcome(ctx)
+	x.mark = x.shedder.limit.began(ctx)
 	x.Init(w, x)
 	if x.critical() {
 		x.shedder.criticals.Add(1)
@@ -97,8 +99,18 @@ func (x *shedAnswer) critical() bool { return x.shedder.cfg.DryRun && x.priority
 
 // detach gives the slot back, and has nothing told.
 func (x *shedAnswer) detach() {
-	x.told = true
+	x.say(false, false)
 	x.free()
+}
+
+// say tells the limit, once.
+func (x *shedAnswer) say(says, ok bool) {
+	if x.told {
+		return
+	}
+	x.told = true
+	took := time.Since(x.start)
+	x.shedder.limit.ended(x.ctx, x.mark, max(0, took-x.body.waited(took)), says, ok)
 }
 
 func (x *shedAnswer) free() {
@@ -117,15 +129,12 @@ func (x *shedAnswer) tell(status int) {
 	if x.told {
 		return
 	}
-	x.told = true
 	e, rung := failure.Outcome(x.ctx)
 	if e == x.before {
 		e = nil
 	}
-	if ok, says := judgeAnswer(status, e, rung, clientGone(x.ctx)); says {
-		took := time.Since(x.start)
-		x.shedder.limit.done(x.ctx, max(0, took-x.body.waited(took)), ok)
-	}
+	ok, says := judgeAnswer(status, e, rung, clientGone(x.ctx))
+	x.say(says, ok)
 }
 
 // judgeAnswer tells whether a request says something about the backend, and what. e

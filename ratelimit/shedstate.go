@@ -14,7 +14,7 @@ func (s *Shedder) rehearse(ctx context.Context, p Priority) {
 	}
 	a := s.limit
 	a.mu.Lock()
-	a.g.full()
+	a.g.full(time.Since(a.epoch))
 	ev, rate := a.event(Shed), a.pace()
 	a.mu.Unlock()
 	over := inFlight - limit

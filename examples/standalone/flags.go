@@ -84,6 +84,7 @@ func defaults(demo bool) config {
 		restartWait:    2 * time.Second,
 		queue:          -1,
 		queueWait:      time.Second,
+		shed:           true,
 		healthInterval: 500 * time.Millisecond,
 		lameDuck:       2 * time.Second,
 		drainTimeout:   30 * time.Second,

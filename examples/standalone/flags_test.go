@@ -192,7 +192,7 @@ func TestFlags(t *testing.T) {
 		"-health", "/up?deep=1", "-lame-duck=0", "-drain-timeout=1s", "-max-object", "1MB", "-stale-while-revalidate", "10s",
 		"-stale-if-slow", "0", "-key-ignore-query", "utm_*, gclid", "-compress", "-snapshot", "pages",
 		"-connect", "1s", "-retries", "0", "-restart-wait", "0", "-balance", "least_in_flight", "-max-in-flight", "100", "-queue", "0",
-		"-queue-wait", "50ms", "-shed", "adaptive", "-health-interval", "1s",
+		"-queue-wait", "50ms", "-shed", "off", "-health-interval", "1s",
 		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
 		"-dry-run", "breaker, rate", "-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
 	})
@@ -211,7 +211,7 @@ func TestFlags(t *testing.T) {
 		listen: "[::1]:80", admin: ":9", control: defaultControl, cacheMemory: 3 << 29, storeSetCookie: true, rate: 1.5, burst: 7,
 		firstByte: 90 * time.Second, betweenBytes: time.Minute, health: "/up?deep=1", drainTimeout: time.Second,
 		maxObject: 1e6, staleWhileRevalidate: 10 * time.Second, keyIgnoreQuery: []string{"utm_*", "gclid"}, compress: true, snapshot: "pages",
-		connect: time.Second, balance: backend.LeastInFlight, maxInFlight: 100, queueWait: 50 * time.Millisecond, shed: true, healthInterval: time.Second,
+		connect: time.Second, balance: backend.LeastInFlight, maxInFlight: 100, queueWait: 50 * time.Millisecond, healthInterval: time.Second,
 		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second, dryRun: []string{"breaker", "rate"},
 		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
 	}
@@ -229,7 +229,7 @@ func TestDefaults(t *testing.T) {
 	want := config{
 		listen: "127.0.0.1:8080", admin: "127.0.0.1:8081", control: "127.0.0.1:8082", cacheMemory: 64 << 20, staleIfError: 24 * time.Hour,
 		staleIfSlow: 500 * time.Millisecond, firstByte: 15 * time.Second, betweenBytes: 15 * time.Second, lameDuck: 2 * time.Second, drainTimeout: 30 * time.Second,
-		connect: 3 * time.Second, retries: -1, restartWait: 2 * time.Second, queue: -1, queueWait: time.Second, healthInterval: 500 * time.Millisecond,
+		connect: 3 * time.Second, retries: -1, restartWait: 2 * time.Second, queue: -1, queueWait: time.Second, shed: true, healthInterval: 500 * time.Millisecond,
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("defaults = %s\nwant       %s", got, want)

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -83,6 +84,41 @@ func crowd(t *testing.T, url string, perSecond int, d, patience time.Duration) [
 	return all
 }
 
+// idle asks a server that does nothing, all the time, until it is called: it returns
+// what that took.
+func idle(t *testing.T) func() []time.Duration {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	stop, done := make(chan struct{}), make(chan []time.Duration, 1)
+	go func() {
+		var all []time.Duration
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-stop:
+				done <- all
+				return
+			}
+			start := time.Now()
+			if res, err := s.Client().Get(s.URL); err == nil {
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+				all = append(all, time.Since(start))
+			}
+		}
+	}()
+	ended := sync.OnceValue(func() []time.Duration {
+		close(stop)
+		all := <-done
+		s.Close()
+		return all
+	})
+	t.Cleanup(func() { ended() })
+	return ended
+}
+
 // percentile of durations; 0 if there are none.
 func percentile(all []time.Duration, share float64) time.Duration {
 	if len(all) == 0 {
@@ -109,12 +145,13 @@ func TestOverload(t *testing.T) {
 		args []string
 		well bool
 	}{
-		{"with a limit that finds itself", []string{"-shed", "adaptive", "-queue-wait", wait.String()}, true},
-		{"with the capacity given", []string{"-shed", "off", "-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
+		{"by default", []string{"-queue-wait", wait.String()}, true},
+		{"with the capacity given", []string{"-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
 		{"without", []string{"-shed", "off"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := start(t, append([]string{"-backend", crew(t, workers, service)}, tt.args...)...)
+			control := idle(t)
 			var useful int
 			var admitted, atOnce, queued []time.Duration
 			for _, a := range crowd(t, p.site, 3*capacity, converged+measured, time.Second) {
@@ -144,11 +181,54 @@ func TestOverload(t *testing.T) {
 			if len(atOnce) == 0 {
 				t.Error("nobody was turned away at once")
 			}
-			// What takes no time shows how busy the machine is beside this test.
-			noise := 5 * percentile(atOnce, 0.99)
+			// What takes no time at all, from an address of its own, shows how busy the
+			// machine is beside this test.
+			noise := 10 * percentile(control(), 0.99)
+			if p99 := percentile(atOnce, 0.99); p99 > 50*time.Millisecond+noise {
+				t.Errorf("p99 of those turned away at once is %v, want under 50 ms and %v for a busy machine", p99, noise)
+			}
+			if p99 := percentile(queued, 0.99); p99 > wait+50*time.Millisecond+noise {
+				t.Errorf("p99 of those turned away later is %v, want under %v and %v for a busy machine", p99, wait+50*time.Millisecond, noise)
+			}
 			if p99 := percentile(admitted, 0.99); p99 > wait+3*service+noise {
 				t.Errorf("p99 of the admitted is %v, want under %v and %v for a busy machine", p99, wait+3*service, noise)
 			}
 		})
+	}
+}
+
+// Requests that are merely held are no overload: by default none of them is turned
+// away, nor a quick one among them.
+func TestHeldIsNoOverload(t *testing.T) {
+	var n atomic.Int64
+	closing := make(chan struct{})
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		service := 20 * time.Millisecond
+		if n.Add(1)%10 == 0 {
+			service = 3 * time.Second
+		}
+		done := time.NewTimer(service)
+		defer done.Stop()
+		select {
+		case <-done.C:
+		case <-closing:
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = io.WriteString(w, "page")
+	}))
+	t.Cleanup(func() {
+		close(closing)
+		site.Close()
+	})
+	p := start(t, "-backend", site.URL)
+	all := crowd(t, p.site, 300, 7*time.Second, 30*time.Second)
+	bad := 0
+	for _, a := range all {
+		if a.err != nil || a.status != http.StatusOK {
+			bad++
+		}
+	}
+	if bad > 0 || len(all) < 1500 {
+		t.Errorf("%d of %d requests were not answered, want none of 1500 and more", bad, len(all))
 	}
 }
