@@ -19,8 +19,12 @@ var contentTypes = [...][]string{
 	text:    {"text/plain; charset=utf-8"},
 }
 
-// vary: Accept and, whether it is there or not, Sec-Fetch-Dest decide.
-var vary = []string{"Accept, Sec-Fetch-Dest"}
+// vary: Accept and, whether it is there or not, Sec-Fetch-Dest decide; so does
+// Accept-Language where there are several languages.
+var (
+	vary         = []string{"Accept, Sec-Fetch-Dest"}
+	varyLanguage = []string{"Accept, Accept-Language, Sec-Fetch-Dest"}
+)
 
 // ServeError answers r with a page for err, usually an *failure.Error. It is a
 // failure.ErrorHandler. An error of another type is answered with 502, or not
@@ -65,7 +69,7 @@ func (p *Page) answer(w http.ResponseWriter, r *http.Request, e *failure.Error, 
 		answerGRPC(w, grpcType(r.Header.Get("Content-Type")), status)
 		status = http.StatusOK
 	} else {
-		p.answerHTTP(w, r, f, facts{status, e.RetryAfterSeconds(), id})
+		p.answerHTTP(w, r, f, facts{status, groupOf(e, status), e.RetryAfterSeconds(), id, p.locales.of(r.Header)})
 	}
 	p.observe(r.Context(), Event{Kind: Served, Status: status, Format: f.String(), Failure: e, RequestID: id})
 }
@@ -85,13 +89,15 @@ func (p *Page) answerHTTP(w http.ResponseWriter, r *http.Request, f format, fact
 	h := w.Header()
 	if f == empty {
 		delete(h, "Content-Type")
+		delete(h, "Content-Language")
 	} else {
 		h["Content-Type"] = contentTypes[f]
+		h["Content-Language"] = facts.locale.header
 	}
 	if f == html {
 		h["Content-Security-Policy"] = p.csp
 	}
-	addVary(h)
+	addVary(h, p.locales.vary)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(facts.status)
 	if len(body) > 0 && r.Method != http.MethodHead {
@@ -169,13 +175,13 @@ func (p *Page) written(h http.Header, id string) bool {
 }
 
 // addVary adds what decided to a Vary that is there already.
-func addVary(h http.Header) {
+func addVary(h http.Header, vary []string) {
 	lines := h["Vary"]
 	if len(lines) == 0 {
 		h["Vary"] = vary
 		return
 	}
-	for _, name := range [...]string{"Accept", "Sec-Fetch-Dest"} {
+	for name := range strings.SplitSeq(vary[0], ", ") {
 		if !varies(lines, name) {
 			h.Add("Vary", name)
 		}

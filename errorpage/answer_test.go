@@ -74,7 +74,8 @@ func TestFormats(t *testing.T) {
 				want := map[string]string{
 					"Content-Type":           tt.contentType,
 					"Cache-Control":          "no-store",
-					"Vary":                   "Accept, Sec-Fetch-Dest",
+					"Vary":                   "Accept, Accept-Language, Sec-Fetch-Dest",
+					"Content-Language":       map[bool]string{true: "en"}[tt.body != ""],
 					"Retry-After":            "5",
 					"X-Content-Type-Options": "nosniff",
 					"X-Request-Id":           "id-1",
@@ -150,7 +151,7 @@ func TestNothingLeaks(t *testing.T) {
 			if text := fmt.Sprint(resp.Header, string(body)); strings.Contains(text, canary) || strings.Contains(text, "secret") {
 				t.Errorf("%v, %q: %s", cause, fields, text)
 			}
-			if strings.Contains(string(body), cause.String()) {
+			if strings.Contains(string(body), cause.String()) && cause != failure.Maintenance { // which is announced
 				t.Errorf("%v, %q: the body names the cause: %s", cause, fields, body)
 			}
 		}
@@ -267,7 +268,7 @@ func TestHeadersOfOthers(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"Vary":                      "Origin, accept|Sec-Fetch-Dest",
+		"Vary":                      "Origin, accept|Accept-Language|Sec-Fetch-Dest",
 		"Cache-Status":              "holdfast; fwd=miss",
 		"Strict-Transport-Security": "max-age=1",
 		"Proxy-Status":              `inner; error=dns_error|edge; error=connection_refused; next-hop="10.0.0.1:80"; cause=connection_refused`,

@@ -21,8 +21,8 @@ const (
 	maxHTML    = 6000 // bytes of the longest page that a configuration can make
 )
 
-// Config says how pages look. The zero Config makes a neutral page in English
-// and tells visitors nothing but status and request id.
+// Config says how pages look. The zero Config makes a neutral page in the
+// language of the visitor, if it is built in, and tells visitors nothing but status and request id.
 type Config struct {
 	// Brand is shown above the message and in the title, as text; "" shows none.
 	// At most 100 bytes of UTF-8 without control characters.
@@ -32,6 +32,16 @@ type Config struct {
 	// theirs: they tell what the client can do. At most 1000 bytes of UTF-8
 	// without control characters.
 	Message string
+	// Locales are the languages that pages are offered in, as tags (BCP 47); the
+	// first is for clients that accept none of them. Each must be built in, or a
+	// variety of one that is (de-AT, pt-BR), or have texts in Texts. nil is all
+	// of these, English first. With one language, Accept-Language is not looked
+	// at, and Vary doesn't name it. At most 64.
+	Locales []string
+	// Texts adds languages, or changes texts of those that are built in, by tag
+	// (BCP 47). nil adds none. The built-in languages are en, de, fr, es, pt, ar,
+	// ja and zh-Hans.
+	Texts map[string]Texts
 	// ProxyStatus is how the Proxy-Status field (RFC 9209) is written. Its zero
 	// value tells error and cause, and neither next hop nor details.
 	ProxyStatus failure.ProxyStatus
@@ -90,6 +100,7 @@ type Page struct {
 	cfg      Config
 	idHeader string // canonical
 	texts    texts
+	locales  *locales
 	csp      []string
 	// noSniff is a header value that only pages of this Page carry, by identity.
 	noSniff []string
@@ -101,7 +112,9 @@ func New(cfg Config) (*Page, error) {
 	if cfg.RequestIDHeader == "" {
 		cfg.RequestIDHeader = DefaultRequestIDHeader
 	}
+	locales, err := newLocales(cfg.Locales, cfg.Texts)
 	errs := []error{
+		err,
 		checkText("Brand", cfg.Brand, maxBrand),
 		checkText("Message", cfg.Message, maxMessage),
 	}
@@ -115,12 +128,13 @@ func New(cfg Config) (*Page, error) {
 		cfg:      cfg,
 		idHeader: http.CanonicalHeaderKey(cfg.RequestIDHeader),
 		texts:    newTexts(cfg.Brand, cfg.Message),
+		locales:  locales,
 		csp:      []string{contentSecurityPolicy()},
 		noSniff:  []string{"nosniff"},
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
-	if n := p.texts.longestHTML(); n > maxHTML {
-		errs = append(errs, fmt.Errorf("errorpage: Config.Message makes a page of %d bytes: must be at most %d", n, maxHTML))
+	if n := p.texts.longestHTML(locales.all); n > maxHTML {
+		errs = append(errs, fmt.Errorf("errorpage: Config.Message or Config.Texts makes a page of %d bytes: must be at most %d", n, maxHTML))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -75,3 +75,5 @@ func serve(h http.Handler, r *http.Request) *http.Response {
 	h.ServeHTTP(rec, r)
 	return rec.Result()
 }
+
+func noBackend() *failure.Error { return failure.New(failure.NoBackend, nil) }

@@ -7,14 +7,23 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/text/language"
 )
+
+// inEnglish are the facts of a page in English.
+func inEnglish(status, retryAfter int, id string) facts {
+	return facts{status, groupOf(nil, status), retryAfter, id, newLocale(language.English, []layer{{"en", &english}})}
+}
+
+func messageOf(status int) string { return english.Groups[groupOf(nil, status)].Message }
 
 func TestHTML(t *testing.T) {
 	tx := newTexts(`Tom & Jerry's "<b>`, `We <script>alert(1)</script> & will be back.`)
 	for status := 400; status < 600; status++ {
-		page := string(tx.appendHTML(nil, facts{status: status, retryAfter: 90, id: "abc-123"}))
+		page := string(tx.appendHTML(nil, inEnglish(status, 90, "abc-123")))
 		for _, want := range []string{
-			"<!doctype html>", `<html lang="en">`, `name="viewport"`, "<main>", "<h1>", "<code>abc-123</code>",
+			"<!doctype html>", `<html lang="en" dir="ltr">`, `name="viewport"`, "<main>", "<h1>", "<code>abc-123</code>",
 			"Tom &amp; Jerry&#39;s &#34;&lt;b&gt;", "Try again in 90 seconds.",
 		} {
 			if !strings.Contains(page, want) {
@@ -38,7 +47,7 @@ func TestPageIsSmall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := p.texts.longestHTML(); n > 6000 {
+	if n := p.texts.longestHTML(p.locales.all); n > 6000 {
 		t.Errorf("the longest page has %d bytes", n)
 	}
 	if _, err := New(Config{Brand: strings.Repeat("'", maxBrand), Message: strings.Repeat("'", maxMessage)}); err == nil {
@@ -50,7 +59,7 @@ func TestPageIsSmall(t *testing.T) {
 // bytes between the tags.
 func TestPolicyFitsTheStyle(t *testing.T) {
 	p, _ := newPage(t, Config{})
-	page := string(p.texts.appendHTML(nil, facts{status: 503, id: "x"}))
+	page := string(p.texts.appendHTML(nil, inEnglish(503, 0, "x")))
 	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(page, -1)
 	if len(styles) != 1 {
 		t.Fatalf("the page has %d styles, want 1", len(styles))
@@ -75,20 +84,20 @@ func TestProblem(t *testing.T) {
 		facts   facts
 		want    map[string]any
 	}{
-		{"all", "", facts{503, 7, uuid}, map[string]any{
-			"type": "about:blank", "title": "Service Unavailable", "status": 503., "detail": wordingOf(503).sentence,
+		{"all", "", inEnglish(503, 7, uuid), map[string]any{
+			"type": "about:blank", "title": "Service Unavailable", "status": 503., "detail": messageOf(503),
 			"instance": "urn:uuid:" + uuid, "retryAfter": 7., "requestId": uuid,
 		}},
-		{"no time, foreign id", "", facts{502, 0, "Root=1-67891233"}, map[string]any{
-			"type": "about:blank", "title": "Bad Gateway", "status": 502., "detail": wordingOf(502).sentence,
+		{"no time, foreign id", "", inEnglish(502, 0, "Root=1-67891233"), map[string]any{
+			"type": "about:blank", "title": "Bad Gateway", "status": 502., "detail": messageOf(502),
 			"instance": "urn:request:Root=1-67891233", "requestId": "Root=1-67891233",
 		}},
-		{"message", "Back \"soon\" \\ später </script>", facts{500, 0, "a"}, map[string]any{
+		{"message", "Back \"soon\" \\ später </script>", inEnglish(500, 0, "a"), map[string]any{
 			"type": "about:blank", "title": "Internal Server Error", "status": 500., "detail": "Back \"soon\" \\ später </script>",
 			"instance": "urn:request:a", "requestId": "a",
 		}},
-		{"unknown status", "", facts{599, 0, "a"}, map[string]any{
-			"type": "about:blank", "title": "Error", "status": 599., "detail": wordingOf(599).sentence,
+		{"unknown status", "", inEnglish(599, 0, "a"), map[string]any{
+			"type": "about:blank", "title": "Error", "status": 599., "detail": messageOf(599),
 			"instance": "urn:request:a", "requestId": "a",
 		}},
 	}
@@ -113,23 +122,10 @@ func TestProblem(t *testing.T) {
 
 func TestText(t *testing.T) {
 	tx := newTexts("Acme", "")
-	got := string(tx.appendText(nil, facts{503, 1, "abc"}))
-	want := "Acme: 503 Service Unavailable\n" + wordingOf(503).sentence + "\nTry again in 1 second.\nRequest: abc\n"
+	got := string(tx.appendText(nil, inEnglish(503, 1, "abc")))
+	want := "Acme: 503 Service Unavailable\n" + messageOf(503) + "\nTry again in 1 second.\nRequest: abc\n"
 	if got != want {
 		t.Errorf("appendText = %q, want %q", got, want)
-	}
-}
-
-// The built-in texts go into HTML and JSON as they are.
-func TestWordingNeedsNoEscape(t *testing.T) {
-	for status := 400; status < 600; status++ {
-		w := wordingOf(status)
-		if w.heading == "" || w.sentence == "" {
-			t.Errorf("status %d has no text", status)
-		}
-		if strings.ContainsAny(w.heading+w.sentence, "<>&\"'\\\n") {
-			t.Errorf("status %d: %q needs an escape", status, w)
-		}
 	}
 }
 
@@ -138,7 +134,7 @@ func TestAppendWait(t *testing.T) {
 		1: "1 second", 2: "2 seconds", 120: "120 seconds", 121: "3 minutes", 180: "3 minutes", 7200: "120 minutes",
 		7201: "3 hours", 48 * 3600: "48 hours", 48*3600 + 1: "3 days", 1<<31 - 1: "24856 days",
 	} {
-		if got := string(appendWait(nil, seconds)); got != "Try again in "+want+"." {
+		if got := string(inEnglish(503, 0, "").locale.appendWait(nil, seconds)); got != "Try again in "+want+"." {
 			t.Errorf("appendWait(%d) = %q, want %q", seconds, got, want)
 		}
 	}
