@@ -94,6 +94,10 @@ func (g *gradient) ended(at time.Duration, m mark, latency time.Duration, says, 
 			g.cold.set = at
 			return true
 		}
+		if !says && g.trying > 0 && latency > g.now && g.left() {
+			g.end(queueing, at)
+			return true
+		}
 	case look && 2*float64(n) > g.min && g.profile.overloaded(n, g.w.full && g.cold.full, at):
 		g.freeze(at, g.profile.knee())
 		return true

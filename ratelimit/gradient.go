@@ -49,6 +49,8 @@ const (
 	trialPauseMax = 16 * time.Second
 	trialCount    = 100 // samples on each side of a trial
 	trialMost     = 800 // and when it is given up
+	leaversLeast  = 5   // who leave during a trial, and one for so many answers: it asks too much
+	leaversShare  = 20
 	elasticity    = 0.3
 	sigmas        = 1.6
 )
@@ -236,10 +238,11 @@ type gradient struct {
 	steady  point // since the limit was last changed much
 	level   float64
 
-	trial  point
-	trying uint8 // 1: the trial settles, 2: it is measured
-	tryAt  time.Duration
-	pause  time.Duration
+	trial   point
+	trying  uint8 // 1: the trial settles, 2: it is measured
+	leavers int   // during the trial
+	tryAt   time.Duration
+	pause   time.Duration
 }
 
 // add takes a sample. It tells whether the limit was looked at anew.
@@ -468,7 +471,19 @@ func (g *gradient) try(p point, at time.Duration) {
 	if found == unclear && g.trial.n < trialMost {
 		return
 	}
-	g.trying = 0
+	g.end(found, at)
+}
+
+// left notes that somebody left during a trial who had waited for longer than others
+// do. It tells whether there are so many that the trial has its finding.
+func (g *gradient) left() bool {
+	g.leavers++
+	return g.leavers >= leaversLeast && g.leavers*leaversShare > g.trial.n
+}
+
+// end ends a trial.
+func (g *gradient) end(found finding, at time.Duration) {
+	g.trying, g.leavers = 0, 0
 	switch found {
 	case working:
 		g.raise(g.steady, g.trial)
