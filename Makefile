@@ -67,9 +67,9 @@ $(SUITE): conformance/package-lock.json
 bench:
 	@for m in $(MODULES); do (cd $$m && $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...) || exit 1; done
 
-## load: what hits, misses and a herd cost beside a bare handler, and the backend beside httputil.ReverseProxy; it wants a quiet machine
+## load: what hits, misses and a herd cost beside a bare handler, the backend beside httputil.ReverseProxy, and overloads; it wants a quiet machine
 load:
-	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v ./cache ./backend
+	$(GO) test -tags load -run '^TestLoad$$' -count 1 -v -p 1 ./cache ./backend ./examples/standalone
 
 ## law: every row of the adaptive limit's simulations twenty times
 law:

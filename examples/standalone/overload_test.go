@@ -128,70 +128,97 @@ func percentile(all []time.Duration, share float64) time.Duration {
 	return all[min(len(all)-1, int(share*float64(len(all))))]
 }
 
+// overload is how a crowd fared at a site of which more was wanted than it can do.
+type overload struct {
+	share                    float64 // of the capacity that was useful
+	admitted, atOnce, queued []time.Duration
+}
+
+func (o *overload) String() string {
+	return fmt.Sprintf("goodput %.0f %% of capacity; admitted p99 %v; %d refused at once, p99 %v; %d after a wait, p99 %v", o.share*100,
+		percentile(o.admitted, 0.99), len(o.atOnce), percentile(o.atOnce, 0.99), len(o.queued), percentile(o.queued, 0.99))
+}
+
+// workforce is what a site can do: so many workers, each of which takes so long.
+type workforce struct {
+	workers int
+	service time.Duration
+}
+
+func (f workforce) capacity() int { return f.workers * int(time.Second/f.service) }
+
+// The time that an overloaded site has to find its limit, and for which it is looked
+// at then; and how long a request waits in line.
+const (
+	overloadFinds  = 3 * time.Second
+	overloadLasts  = 4 * time.Second
+	overloadInLine = 250 * time.Millisecond
+)
+
+// overloaded has three times as much wanted of the proxy's site as it can do, by
+// clients that leave after a second.
+func overloaded(t *testing.T, p *process, site workforce) *overload {
+	t.Helper()
+	o := &overload{}
+	useful := 0
+	for _, a := range crowd(t, p.site, 3*site.capacity(), overloadFinds+overloadLasts, time.Second) {
+		switch {
+		case a.at < overloadFinds:
+		case a.err == nil && a.status == http.StatusOK:
+			useful++
+			o.admitted = append(o.admitted, a.took)
+		case a.err == nil && a.status == http.StatusServiceUnavailable && a.took < overloadInLine*3/4:
+			o.atOnce = append(o.atOnce, a.took)
+		case a.err == nil && a.status == http.StatusServiceUnavailable:
+			o.queued = append(o.queued, a.took)
+		}
+	}
+	o.share = float64(useful) / (overloadLasts.Seconds() * float64(site.capacity()))
+	return o
+}
+
 // A site of which three times as much is wanted as it can do goes on doing that, and
 // the rest is turned away, most of it at once. Left alone it does nothing useful any
 // more: whatever it answers, nobody waits for.
 func TestOverload(t *testing.T) {
-	const (
-		workers   = 10
-		service   = 100 * time.Millisecond
-		capacity  = workers * int(time.Second/service)
-		converged = 3 * time.Second
-		measured  = 4 * time.Second
-		wait      = 250 * time.Millisecond
-	)
+	site := workforce{10, 100 * time.Millisecond}
 	for _, tt := range []struct {
 		name string
 		args []string
 		well bool
 	}{
-		{"by default", []string{"-queue-wait", wait.String()}, true},
-		{"with the capacity given", []string{"-queue-wait", wait.String(), "-max-in-flight", "10"}, true},
+		{"by default", []string{"-queue-wait", overloadInLine.String()}, true},
+		{"with the capacity given", []string{"-queue-wait", overloadInLine.String(), "-max-in-flight", "10"}, true},
 		{"without", []string{"-shed", "off"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := start(t, append([]string{"-backend", crew(t, workers, service)}, tt.args...)...)
+			p := start(t, append([]string{"-backend", crew(t, site.workers, site.service)}, tt.args...)...)
 			control := idle(t)
-			var useful int
-			var admitted, atOnce, queued []time.Duration
-			for _, a := range crowd(t, p.site, 3*capacity, converged+measured, time.Second) {
-				switch {
-				case a.at < converged:
-				case a.err == nil && a.status == http.StatusOK:
-					useful++
-					admitted = append(admitted, a.took)
-				case a.err == nil && a.status == http.StatusServiceUnavailable && a.took < wait*3/4:
-					atOnce = append(atOnce, a.took)
-				case a.err == nil && a.status == http.StatusServiceUnavailable:
-					queued = append(queued, a.took)
-				}
-			}
-			share := float64(useful) / (measured.Seconds() * float64(capacity))
-			t.Logf("goodput %.0f %% of capacity; admitted p99 %v; %d refused at once, p99 %v; %d after a wait, p99 %v", share*100,
-				percentile(admitted, 0.99), len(atOnce), percentile(atOnce, 0.99), len(queued), percentile(queued, 0.99))
+			o := overloaded(t, p, site)
+			t.Log(o)
 			if !tt.well {
-				if share > 0.5 {
-					t.Errorf("goodput is %.0f %% without protection: the load is none", share*100)
+				if o.share > 0.5 {
+					t.Errorf("goodput is %.0f %% without protection: the load is none", o.share*100)
 				}
 				return
 			}
-			if share < 0.85 {
-				t.Errorf("goodput is %.0f %% of the capacity, want at least 85", share*100)
+			if o.share < 0.85 {
+				t.Errorf("goodput is %.0f %% of the capacity, want at least 85", o.share*100)
 			}
-			if len(atOnce) == 0 {
+			if len(o.atOnce) == 0 {
 				t.Error("nobody was turned away at once")
 			}
 			// What takes no time at all, from an address of its own, shows how busy the
 			// machine is beside this test.
 			noise := 10 * percentile(control(), 0.99)
-			if p99 := percentile(atOnce, 0.99); p99 > 50*time.Millisecond+noise {
+			if p99 := percentile(o.atOnce, 0.99); p99 > 50*time.Millisecond+noise {
 				t.Errorf("p99 of those turned away at once is %v, want under 50 ms and %v for a busy machine", p99, noise)
 			}
-			if p99 := percentile(queued, 0.99); p99 > wait+50*time.Millisecond+noise {
-				t.Errorf("p99 of those turned away later is %v, want under %v and %v for a busy machine", p99, wait+50*time.Millisecond, noise)
+			if p99 := percentile(o.queued, 0.99); p99 > overloadInLine+50*time.Millisecond+noise {
+				t.Errorf("p99 of those turned away later is %v, want under %v and %v for a busy machine", p99, overloadInLine+50*time.Millisecond, noise)
 			}
-			if p99 := percentile(admitted, 0.99); p99 > wait+3*service+noise {
-				t.Errorf("p99 of the admitted is %v, want under %v and %v for a busy machine", p99, wait+3*service, noise)
+			if p99 := percentile(o.admitted, 0.99); p99 > overloadInLine+3*site.service+noise {
+				t.Errorf("p99 of the admitted is %v, want under %v and %v for a busy machine", p99, overloadInLine+3*site.service, noise)
 			}
 		})
 	}
