@@ -111,7 +111,7 @@ type locale struct {
 
 // counted is a sentence with a number in it. It is the same in each format.
 type counted struct {
-	plural plural
+	plural pluralRule
 	parts  [numForms]sentence
 }
 

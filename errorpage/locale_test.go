@@ -13,7 +13,7 @@ func TestAnswersSpeakTheLanguage(t *testing.T) {
 		{"text/html", `<html lang="de" dir="ltr">`},
 		{"text/html", "<h1>Hier ist nichts</h1>"},
 		{"application/problem+json", `"title":"Not Found","status":404,"detail":"Unter dieser Adresse gibt es keine Seite."`},
-		{"*/*", "404 Not Found\nUnter dieser Adresse gibt es keine Seite.\nAnfrage: abc\n"},
+		{"*/*", "404 Not Found\nUnter dieser Adresse gibt es keine Seite.\nReferenz: abc\n"},
 	} {
 		resp := serve(p.Handler(failing(noBackend())), get("Accept", tt.accept, "Accept-Language", "de-AT,de;q=0.9,en;q=0.8", "X-Request-Id", "abc"))
 		body, _ := io.ReadAll(resp.Body)

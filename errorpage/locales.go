@@ -17,6 +17,12 @@ var builtIn = []struct {
 }{
 	{language.MustParse("en"), &english},
 	{language.MustParse("de"), &german},
+	{language.MustParse("fr"), &french},
+	{language.MustParse("es"), &spanish},
+	{language.MustParse("pt"), &portuguese},
+	{language.MustParse("ar"), &arabicTexts},
+	{language.MustParse("ja"), &japanese},
+	{language.MustParse("zh-Hans"), &chinese},
 }
 
 // Bounds of what a configuration may bring.
@@ -47,12 +53,17 @@ func varietyOf(tag language.Tag) variety {
 // parseTag reads a tag of the configuration.
 func parseTag(s string) (language.Tag, error) {
 	tag, err := language.Parse(s)
-	if err == nil && len(s) <= maxTagBytes && len(tag.Extensions()) == 0 {
-		if base, _ := tag.Base(); base != (language.Base{}) && varietyOf(tag).base != "und" && varietyOf(tag).base != "mul" {
-			return tag, nil
-		}
+	if err == nil && len(s) <= maxTagBytes && len(tag.Extensions()) == 0 && namesLanguage(tag) {
+		return tag, nil
 	}
 	return language.Tag{}, errors.New(`must be a language tag without extensions (BCP 47), like "de" or "pt-BR"`)
+}
+
+// namesLanguage tells a tag that names one language from those that leave it
+// open: und-DE, mul, x-klingon.
+func namesLanguage(tag language.Tag) bool {
+	base, _, _ := tag.Raw()
+	return base.String() != "und" && base.String() != "mul"
 }
 
 // spoken are Config.Texts by variety, each with the tag as it was configured.
@@ -218,7 +229,7 @@ func newLocale(tag language.Tag, from []layer) *locale {
 	return l
 }
 
-func newCounted(forms *Forms, rule plural) counted {
+func newCounted(forms *Forms, rule pluralRule) counted {
 	c := counted{plural: rule}
 	for f := range numForms {
 		c.parts[f] = newSentence(forms.of(f))
@@ -255,7 +266,7 @@ func (t *Texts) check(field, base string) error {
 const enough = 200
 
 // check returns what is wrong with forms by the rule of their language.
-func (fs *Forms) check(field string, rule plural) error {
+func (fs *Forms) check(field string, rule pluralRule) error {
 	var numbers [numForms]int // how many a form stands for
 	for n := 1; n <= enough; n++ {
 		numbers[rule(n)]++

@@ -29,6 +29,7 @@ const (
 // default. They are safe for concurrent use.
 type locales struct {
 	all     []*locale
+	each    []int // the indices of all
 	matcher language.Matcher
 	vary    []string
 	seed    maphash.Seed
@@ -42,11 +43,11 @@ type seenField struct {
 }
 
 func newMatching(all []*locale) *locales {
-	tags := make([]language.Tag, len(all))
-	for i, l := range all {
-		tags[i] = l.tag
+	ls := &locales{all: all, vary: vary, seed: maphash.MakeSeed()}
+	for i := range all {
+		ls.each = append(ls.each, i)
 	}
-	ls := &locales{all: all, matcher: language.NewMatcher(tags), vary: vary, seed: maphash.MakeSeed()}
+	ls.matcher = ls.matcherOf(ls.each)
 	if len(all) > 1 {
 		ls.vary = varyLanguage
 	}
@@ -59,11 +60,11 @@ func (ls *locales) of(h http.Header) *locale { return ls.all[ls.match(h["Accept-
 // match returns the index of the locale that the lines of an Accept-Language
 // field (RFC 9110 section 12.5.4) prefer:
 //
-//   - members count in the order of their weights. The first that a locale is a
-//     good match for, as x/text and CLDR have it, decides: its own language, or
-//     one that its speakers read with ease. Only where no member has such a
-//     locale, one that they may make out is taken: zh-TW gets zh-Hans if it
-//     accepts nothing else that is there.
+//   - members count in the order of their weights, and what they are given is
+//     x/text's choice by CLDR: the first that has its own language here, else
+//     the first whose speakers read another one with ease (gsw: de), at last one
+//     that they may make out. So zh-TW gets zh-Hans only where it accepts
+//     nothing else that is here.
 //   - weight 0 excludes the locales that the range covers, as long as another
 //     one is left.
 //   - "*" is anything: the default.
@@ -90,42 +91,83 @@ func (ls *locales) match(lines []string) int {
 func (ls *locales) decide(lines []string) int {
 	var room [maxLanguageMembers]languageRange
 	ranges := readRanges(room[:0], lines)
-	fair := -1
+	left, matcher := ls.left(ranges)
+	var space [maxLanguageMembers]language.Tag
+	wanted := space[:0]
 	for _, r := range ranges {
 		if r.weight == 0 || r.tag == "*" {
-			break // those that follow have no more weight; fair is anything, too
+			break // what follows has no more weight than anything else
 		}
-		index, c := ls.best(r.tag)
-		if c == language.No || excluded(ls.all[index].lang, ranges) {
-			continue
-		}
-		if c >= language.High {
-			return index
-		}
-		if fair < 0 {
-			fair = index
+		// An error may be about a subtag that is not registered; the others count.
+		if tag, _ := language.Parse(withoutExtensions(r.tag)); namesLanguage(tag) && !implied(tag, wanted, matcher) {
+			wanted = append(wanted, tag)
 		}
 	}
-	if fair >= 0 {
-		return fair
-	}
-	for i, l := range ls.all {
-		if !excluded(l.lang, ranges) {
-			return i
+	if len(wanted) > 0 {
+		if _, i, c := matcher.Match(wanted...); c != language.No {
+			return left[i]
 		}
 	}
-	return 0
+	return left[0]
 }
 
-// best returns the locale that is nearest to a range.
-func (ls *locales) best(tag string) (int, language.Confidence) {
-	// An error may be about a subtag that is not registered; the others count.
-	t, _ := language.Parse(tag)
-	if base, c := t.Base(); c == language.No || base.String() == "und" || base.String() == "mul" {
-		return 0, language.No
+// implied tells whether tag is only a language of which a variety is wanted more
+// and well served: a browser in Hong Kong sends "zh-HK,zh;q=0.9", and to x/text
+// zh would be the better match, for zh-Hans.
+func implied(tag language.Tag, wanted []language.Tag, matcher language.Matcher) bool {
+	base, script, region := tag.Raw()
+	if script != (language.Script{}) || region != (language.Region{}) {
+		return false
 	}
-	_, index, c := ls.matcher.Match(t)
-	return index, c
+	for _, w := range wanted {
+		if b, s, r := w.Raw(); b == base && (s != script || r != region) {
+			_, _, c := matcher.Match(w)
+			return c >= language.High
+		}
+	}
+	return false
+}
+
+// left returns the locales that no range of weight 0 covers, or else all, and
+// what matches among them.
+func (ls *locales) left(ranges []languageRange) ([]int, language.Matcher) {
+	if len(ranges) == 0 || ranges[len(ranges)-1].weight > 0 {
+		return ls.each, ls.matcher
+	}
+	var left []int
+	for _, i := range ls.each {
+		if !excluded(ls.all[i].lang, ranges) {
+			left = append(left, i)
+		}
+	}
+	if len(left) == 0 || len(left) == len(ls.all) {
+		return ls.each, ls.matcher
+	}
+	return left, ls.matcherOf(left)
+}
+
+func (ls *locales) matcherOf(indices []int) language.Matcher {
+	tags := make([]language.Tag, len(indices))
+	for i, index := range indices {
+		tags[i] = ls.all[index].tag
+	}
+	return language.NewMatcher(tags)
+}
+
+// withoutExtensions cuts a tag at its first singleton: what follows is not about
+// a language. What is left may be no tag.
+func withoutExtensions(tag string) string {
+	start := 0
+	for i := 0; i <= len(tag); i++ {
+		if i < len(tag) && tag[i] != '-' && tag[i] != '_' {
+			continue
+		}
+		if i-start == 1 {
+			return tag[:max(start-1, 0)]
+		}
+		start = i + 1
+	}
+	return tag
 }
 
 // languageRange is a member of Accept-Language; weight in thousandths.

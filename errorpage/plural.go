@@ -18,13 +18,13 @@ var formNames = [numForms]string{"Other", "Zero", "One", "Two", "Few", "Many"}
 
 func (f form) String() string { return formNames[f] }
 
-// plural is CLDR's rule for whole numbers of a language. Ours count from 1, so
+// pluralRule is CLDR's rule for whole numbers of a language. Ours count from 1, so
 // what a language does with 0, and from a million on, matters little.
-type plural func(n int) form
+type pluralRule func(n int) form
 
 // pluralOf returns the rule of a language, given as its subtag ("pt"). One that
 // CLDR doesn't know is thought to have a singular and a plural.
-func pluralOf(language string) plural {
+func pluralOf(language string) pluralRule {
 	switch language {
 	case "bm", "bo", "dz", "hnj", "id", "ig", "ii", "ja", "jbo", "jv", "kde", "kea", "km", "ko", "lkt", "lo", "ms", "my", "nqo",
 		"osa", "sah", "ses", "sg", "su", "th", "to", "tpi", "vi", "wo", "yo", "yue", "zh":
@@ -56,7 +56,7 @@ func pluralOf(language string) plural {
 }
 
 // richRules are those of languages that look at a number's last digits.
-var richRules = map[string]plural{
+var richRules = map[string]pluralRule{
 	"lv": latvian, "prg": latvian,
 	"bs": southSlavic, "hr": southSlavic, "sh": southSlavic, "sr": southSlavic,
 	"be": eastSlavic, "ru": eastSlavic, "uk": eastSlavic, "pl": polish,
