@@ -10,6 +10,12 @@
 // is, unless [Config.Intercept5xx] says otherwise. A panicking handler gets the
 // page, too, if nothing was sent yet.
 //
+// [Page.Maintenance] is a handler of its own, for planned work: on and off by
+// [Page.StartMaintenance] and [Page.EndMaintenance] or by the presence of
+// [MaintenanceConfig.File], until a time or not. Where it stands decides who sees
+// the page: outside of a cache everybody, inside only who asks for what is not
+// stored.
+//
 // [Page.ServeError] is the same page as a failure.ErrorHandler. Parts that run
 // inside of [Page.Handler] don't need it: their plain answer is replaced.
 //

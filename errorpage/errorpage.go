@@ -52,8 +52,11 @@ type Config struct {
 	// Intercept5xx replaces 5xx answers that nobody reported as a failure, and
 	// those of the origin, too. The zero value passes them as sent.
 	Intercept5xx bool
-	// Observe is told of each page and each panic, on the request's goroutine
-	// and under no lock; nil is nobody.
+	// Maintenance is what [Page.Maintenance] goes by.
+	Maintenance MaintenanceConfig
+	// Observe is told of each page, each panic and each change of maintenance, on
+	// the goroutine of the request (or of the caller of StartMaintenance,
+	// EndMaintenance or MaintenanceState) and under no lock; nil is nobody.
 	Observe func(context.Context, Event)
 }
 
@@ -67,6 +70,14 @@ const (
 	// Recovered: a handler panicked. Failure has the value and the stack; a page
 	// follows if nothing had been sent.
 	Recovered
+	// MaintenanceOn: maintenance began, or its end or source changed.
+	MaintenanceOn
+	// MaintenanceOff: it is over.
+	MaintenanceOff
+	// MaintenanceUnknown: whether the file is there can't be told, and the last
+	// known state stays. When it can be told again, MaintenanceOn or
+	// MaintenanceOff follows.
+	MaintenanceUnknown
 )
 
 // String returns the kind's name, for instance "served".
@@ -76,6 +87,12 @@ func (k EventKind) String() string {
 		return "served"
 	case Recovered:
 		return "recovered"
+	case MaintenanceOn:
+		return "maintenance_on"
+	case MaintenanceOff:
+		return "maintenance_off"
+	case MaintenanceUnknown:
+		return "maintenance_unknown"
 	}
 	return "event(?)"
 }
@@ -83,16 +100,21 @@ func (k EventKind) String() string {
 // Event is something that happened to a request.
 type Event struct {
 	Kind EventKind
-	// Status is the HTTP status that was sent: 200 for gRPC. 0 if Kind is
-	// Recovered.
+	// Status is the HTTP status that was sent: 200 for gRPC. 0 if Kind is not
+	// Served.
 	Status int
 	// Format is one of html, problem, json, text, empty and grpc; "" if Kind is
-	// Recovered.
+	// not Served.
 	Format string
-	// Failure is why.
+	// Failure is why; nil if Kind is neither Served nor Recovered.
 	Failure *failure.Error
-	// RequestID is the id that the visitor was shown.
+	// RequestID is the id that the visitor was shown; "" as above.
 	RequestID string
+	// Maintenance is what is in force now, if Kind is MaintenanceOn.
+	Maintenance MaintenanceState
+	// Err is what the file lacks, or why it can't be looked at, if Kind is one of
+	// maintenance.
+	Err error
 }
 
 // Page writes error pages. It is safe for concurrent use.
@@ -105,6 +127,8 @@ type Page struct {
 	// noSniff is a header value that only pages of this Page carry, by identity.
 	noSniff []string
 	buffers sync.Pool // of *[]byte
+
+	maintenance *maintenance
 }
 
 // New returns a Page. The error joins everything that is wrong with cfg.
@@ -135,6 +159,9 @@ func New(cfg Config) (*Page, error) {
 	}
 	if n := p.texts.longestHTML(locales.all); n > maxHTML {
 		errs = append(errs, fmt.Errorf("errorpage: Config.Message or Config.Texts makes a page of %d bytes: must be at most %d", n, maxHTML))
+	}
+	if p.maintenance, err = newMaintenance(cfg.Maintenance, p.observe); err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

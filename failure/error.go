@@ -118,7 +118,8 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // HTTPStatus is the status to send: the row's, or the one that was received,
 // or 504 where a directive of the stored response forbade the stale answer
-// that would have been sent instead (RFC 9111 section 5.2.2.2). It is
+// that would have been sent instead (RFC 9111 section 5.2.2.2), unless the
+// service is in maintenance, which is more to the point. It is
 // [StatusClientGone] where nothing is to be sent.
 func (e *Error) HTTPStatus() int {
 	row := e.Cause.Row()
@@ -130,7 +131,7 @@ func (e *Error) HTTPStatus() int {
 			return http.StatusBadGateway
 		}
 		return e.Status
-	case e.Noted(StaleForbidden):
+	case e.Cause != Maintenance && e.Noted(StaleForbidden):
 		return http.StatusGatewayTimeout
 	}
 	return row.Status

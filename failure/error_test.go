@@ -31,6 +31,7 @@ func TestHTTPStatus(t *testing.T) {
 		{"client body too large", Error{Cause: ClientBodyError, Status: 413}, 413, true},
 		{"a status beside another cause", Error{Cause: Truncated, Status: 200}, 502, true},
 		{"RFC 9111 5.2.2.2", Error{Cause: ConnectionRefused, Notes: forbidden}, 504, true},
+		{"another status is more applicable", Error{Cause: Maintenance, Notes: forbidden}, 503, true},
 	}
 	for _, tt := range tests {
 		if got := tt.e.HTTPStatus(); got != tt.want {

@@ -5,8 +5,8 @@
 // [Observer.Breaker], [Observer.Cache], [Observer.RateLimit] and
 // [Observer.ErrorPage] are the Observe funcs of the packages of those names,
 // [Observer.Shed] that of ratelimit's Adaptive and Shedder. What is a state and no
-// event is asked for at every scrape: [Observer.CacheStore] and
-// [Observer.BackendStatus]. [Observer.ServerLog] is for http.Server.ErrorLog.
+// event is asked for at every scrape: [Observer.CacheStore],
+// [Observer.BackendStatus] and [Observer.Maintenance]. [Observer.ServerLog] is for http.Server.ErrorLog.
 //
 //	obs, err := observe.New(observe.Config{})
 //	store, err := cache.New(cache.Config{Observe: obs.Cache})
@@ -27,10 +27,10 @@
 // carries tokens and addresses. The status is 499 where the client left before
 // it was answered, and 0 where the connection was cut before an answer.
 //
-// The failure line (message "request failed", level Error for a 5xx, else Warn;
-// "failure mended", level Warn, where the visitor noticed nothing; "fill failed",
-// level Warn, for a fetch that no request waited for; "panic recovered", level
-// Error, for a panic after the page) has cause, rung, status, backend, endpoint,
+// The failure line (message "request failed", level Error for a 5xx, Info in
+// maintenance, else Warn; "failure mended", level Warn, where the visitor noticed
+// nothing; "fill failed", level Warn, for a fetch that no request waited for;
+// "panic recovered", level Error, for a panic after the page) has cause, rung, status, backend, endpoint,
 // received_status, detail, error, phases, attempts, notes, retry_after, hint,
 // request_id and fill; where a policy refused, breaker, limiter and limit name
 // it. A client that left is nobody's failure and has none.
@@ -56,8 +56,8 @@
 // ten seconds of calm the next line is there, however low the rate.
 //
 // Access lines are never left out (Config.SkipAccess is for them), nor are changes
-// of state: a breaker that opens or closes, an endpoint that goes or comes, a
-// purge. Lines of level Debug, one for every attempt that failed, are for who wants
+// of state: a breaker that opens or closes, an endpoint that goes or comes,
+// maintenance on or off, a purge. Lines of level Debug, one for every attempt that failed, are for who wants
 // them all. Metrics count everything. Beyond 1000 kinds, which takes names that
 // somebody makes up, those that are new are bounded together, by message, as
 // backend "other".

@@ -179,12 +179,18 @@ func (o *Observer) Shed(ctx context.Context, ev ratelimit.ShedEvent) {
 }
 
 // ErrorPage is an errorpage.Config.Observe. A panic is logged even where it is
-// not the request's failure, since the page had been sent before.
+// not the request's failure, since the page had been sent before. So is every
+// change of maintenance.
 func (o *Observer) ErrorPage(ctx context.Context, ev errorpage.Event) {
 	if ev.Kind == errorpage.Served && o.fillID(ctx) != "" {
 		return // the cache makes use of it or not, but no visitor sees it
 	}
 	o.metrics.errorPage(ev)
+	switch ev.Kind {
+	case errorpage.MaintenanceOn, errorpage.MaintenanceOff, errorpage.MaintenanceUnknown:
+		o.logMaintenance(ctx, ev)
+	default:
+	}
 	if ev.Kind != errorpage.Recovered || ev.Failure == nil {
 		return
 	}

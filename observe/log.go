@@ -72,7 +72,10 @@ func (o *Observer) logFailures(ctx context.Context, rec *record, s summary, st s
 	level, message := slog.LevelWarn, "failure mended"
 	if rung == failure.Unmended {
 		message = "request failed"
-		if e.HTTPStatus() >= http.StatusInternalServerError {
+		switch {
+		case e.Cause == failure.Maintenance:
+			level = slog.LevelInfo // it is planned
+		case e.HTTPStatus() >= http.StatusInternalServerError:
 			level = slog.LevelError
 		}
 	}

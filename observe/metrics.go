@@ -99,6 +99,7 @@ type metrics struct {
 	forwarded    *children[string, prometheus.Counter]
 	pages        *children[pageKind, prometheus.Counter]
 	panics       prometheus.Counter
+	maintenance  *maintenance
 	shedding     shedding
 }
 
@@ -182,6 +183,8 @@ func newMetrics() *metrics {
 
 	m.pages = counters(m, "errorpage_served_total", "Error pages by status and format.",
 		[]string{"code", "format"}, pageKind{999, other}, func(k pageKind) []string { return []string{strconv.Itoa(k.status), k.format} })
+	m.maintenance = newMaintenance()
+	m.collectors = append(m.collectors, m.maintenance)
 	m.panics = counter(m, "errorpage_panics_total", "Panics of handlers that were recovered.")
 	return m
 }
@@ -422,5 +425,6 @@ func (m *metrics) errorPage(ev errorpage.Event) {
 		m.pages.of(pageKind{ev.Status, ev.Format}).Inc()
 	case errorpage.Recovered:
 		m.panics.Inc()
+	default: // maintenance is a state, see Observer.Maintenance
 	}
 }
