@@ -31,4 +31,20 @@
 //   - Accept is absent, or admits everything alike (curl, most programs), or
 //     admits nothing of these: text/plain, which reads well in a terminal and
 //     in a log. Browsers name text/html when a page is wanted.
+//
+// # Which language
+//
+// English, German, French, Spanish, Portuguese, Arabic, Japanese and Chinese (in
+// simplified characters) are built in. [Config.Locales] chooses among them and
+// says which is the default, [Config.Texts] adds others or changes a text.
+// Accept-Language decides, with its weights, by the matching of
+// golang.org/x/text/language: a variety gets its language (es-419: es), who
+// reads another one with ease gets that (gsw: de) unless a third is named, and
+// Traditional Chinese gets the simplified only if nothing else is accepted or zh
+// is named, too. Page, detail and plain text are in that language; the title of a
+// problem document is the status's own. Content-Language says which it is.
+//
+// What an Accept-Language field says is read within bounds, kept in a table
+// that does not grow, and never repeated. Numbers are in the digits 0 to 9 in all
+// languages: so are the status and the request id beside them.
 package errorpage

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/holdfast-go/holdfast/errorpage"
 	"github.com/holdfast-go/holdfast/failure"
@@ -59,4 +60,37 @@ func ExamplePage_ServeError() {
 	// 502 Bad Gateway
 	// We are on it: status.example.com
 	// Request: 7f3a
+}
+
+// A language more: what is not given in it is in English.
+func ExampleConfig_texts() {
+	page, err := errorpage.New(errorpage.Config{Texts: map[string]errorpage.Texts{
+		"pl": {
+			Groups: map[errorpage.Group]errorpage.Text{
+				errorpage.Unavailable: {Heading: "Chwilowo niedostępne", Message: "Usługa w tej chwili nie odpowiada. Prosimy spróbować za moment."},
+			},
+			Wait: errorpage.Wait{
+				Seconds: errorpage.Forms{
+					One: "Prosimy spróbować za {n} sekundę.", Few: "Prosimy spróbować za {n} sekundy.", Many: "Prosimy spróbować za {n} sekund.",
+				},
+			},
+			Request: "Zapytanie",
+		},
+	}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	r.Header.Set("Accept-Language", "pl-PL,pl;q=0.9,en;q=0.8")
+	r.Header.Set("X-Request-Id", "7f3a")
+	w := httptest.NewRecorder()
+	page.ServeError(w, r, &failure.Error{Cause: failure.BreakerOpen, RetryAfter: 23 * time.Second})
+	fmt.Printf("Content-Language: %s\n%s", w.Result().Header.Get("Content-Language"), w.Body)
+	// Output:
+	// Content-Language: pl
+	// 503 Service Unavailable
+	// Usługa w tej chwili nie odpowiada. Prosimy spróbować za moment.
+	// Prosimy spróbować za 23 sekundy.
+	// Zapytanie: 7f3a
 }

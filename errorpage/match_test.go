@@ -219,6 +219,19 @@ func TestMatchAllocs(t *testing.T) {
 	}
 }
 
+// The work for a field that nobody saw before does not grow with it.
+func TestMatchWorkIsBounded(t *testing.T) {
+	ls := mustLocales(t, nil, nil)
+	work := func(members int) float64 {
+		lines := []string{strings.Repeat("gsw-CH,gsw,", members/2) + "en;q=0"}
+		return testing.AllocsPerRun(10, func() { ls.match(lines) })
+	}
+	few, many := work(100), work(20_000)
+	if many > few || many > 20*maxLanguageMembers {
+		t.Errorf("20,000 members cost %v allocations, 100 cost %v: want no more, and %d at most", many, few, 20*maxLanguageMembers)
+	}
+}
+
 // The ranges are few, in order, and of what was sent, and the answer is one of
 // the locales; the table never changes it.
 func FuzzAcceptLanguage(f *testing.F) {
