@@ -27,10 +27,11 @@
 // carries tokens and addresses. The status is 499 where the client left before
 // it was answered, and 0 where the connection was cut before an answer.
 //
-// The failure line (message "request failed", level Error for a 5xx, Info in
-// maintenance, else Warn; "failure mended", level Warn, where the visitor noticed
-// nothing; "fill failed", level Warn, for a fetch that no request waited for;
-// "panic recovered", level Error, for a panic after the page) has cause, rung, status, backend, endpoint,
+// The failure line (message "request failed", level Error for a 5xx, else
+// Warn; "failure mended", level Warn, where the visitor noticed nothing; "fill
+// failed", level Warn, for a fetch that no request waited for; "panic recovered",
+// level Error, for a panic after the page; level Info for what is planned, cause
+// maintenance) has cause, rung, status, backend, endpoint,
 // received_status, detail, error, phases, attempts, notes, retry_after, hint,
 // request_id and fill; where a policy refused, breaker, limiter and limit name
 // it. A client that left is nobody's failure and has none.

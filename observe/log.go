@@ -72,12 +72,12 @@ func (o *Observer) logFailures(ctx context.Context, rec *record, s summary, st s
 	level, message := slog.LevelWarn, "failure mended"
 	if rung == failure.Unmended {
 		message = "request failed"
-		switch {
-		case e.Cause == failure.Maintenance:
-			level = slog.LevelInfo // it is planned
-		case e.HTTPStatus() >= http.StatusInternalServerError:
+		if e.HTTPStatus() >= http.StatusInternalServerError {
 			level = slog.LevelError
 		}
+	}
+	if e.Cause == failure.Maintenance {
+		level = slog.LevelInfo // it is planned
 	}
 	l := failureLine{level: level, message: message, failure: e, rung: rung, status: s.status, id: rec.id, fill: st.fill}
 	if e.Cause == st.refusal.cause {
@@ -94,8 +94,12 @@ func sameFill(a aside, st story, e *failure.Error) bool {
 
 func (o *Observer) logAside(ctx context.Context, id string, a aside) {
 	level := slog.LevelWarn
-	if a.failure.Cause == failure.Panic {
+	switch a.failure.Cause {
+	case failure.Panic:
 		level = slog.LevelError
+	case failure.Maintenance:
+		level = slog.LevelInfo
+	default:
 	}
 	o.logFailure(ctx, &failureLine{level: level, message: a.message, failure: a.failure, id: id, fill: a.fill})
 }

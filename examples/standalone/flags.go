@@ -48,7 +48,10 @@ type config struct {
 	breakerSlow            time.Duration // after which a call without an answer counts as failed
 	trustedProxies         []netip.Prefix
 	dryRun                 []string // of dryRuns
-	health                 string   // "" is no check
+	maintenanceFile        string   // "" is none
+	maintenancePlace       place
+	intercept5xx           bool
+	health                 string // "" is no check
 	healthInterval         time.Duration
 	lameDuck               time.Duration
 	drainTimeout           time.Duration
@@ -169,12 +172,15 @@ func newLine(demo bool) *line {
 	add(l, "breaker-window", &l.breakerWindow, parseSpan)
 	add(l, "breaker-open", &l.breakerOpen, parsePositive)
 	add(l, "breaker-slow", &l.breakerSlow, parsePositive)
+	add(l, "maintenance-file", &l.maintenanceFile, parseSwitchFile)
+	add(l, "maintenance-place", &l.maintenancePlace, parsePlace)
 	add(l, "health", &l.health, parsePath)
 	add(l, "health-interval", &l.healthInterval, parseInterval)
 	add(l, "lame-duck", &l.lameDuck, parseWindow)
 	add(l, "drain-timeout", &l.drainTimeout, parsePositive)
 	l.flags.BoolFunc("store-set-cookie", "", set(l, "store-set-cookie", &l.storeSetCookie, parseSwitch))
 	l.flags.BoolFunc("compress", "", set(l, "compress", &l.compress, parseSwitch))
+	l.flags.BoolFunc("intercept-5xx", "", set(l, "intercept-5xx", &l.intercept5xx, parseSwitch))
 	l.flags.BoolFunc("demo", "", set(l, "demo", &l.demo, parseSwitch))
 	l.flags.BoolFunc("version", "", set(l, "version", &l.version, parseSwitch))
 	l.flags.Func("trusted-proxy", "", func(s string) error {
@@ -273,6 +279,8 @@ func (c *config) check(given map[string]bool) error {
 		return errors.New("-breaker-window and -breaker-slow need -backend: the demonstration has a window of its own")
 	case c.breakerSlow > 0 && 2*c.breakerSlow >= cmp.Or(c.breakerWindow, defaultBreakerWindow):
 		return fmt.Errorf("-breaker-slow %v must be shorter than half of -breaker-window %v: what is counted together must be of the same time", c.breakerSlow, cmp.Or(c.breakerWindow, defaultBreakerWindow))
+	case given["maintenance-place"] && c.maintenanceFile == "":
+		return errors.New("-maintenance-place needs -maintenance-file: must be given together, such as -maintenance-file /run/maintenance -maintenance-place inside")
 	case c.dry("rate") && c.rate == 0:
 		return errors.New("-dry-run rate needs -rate: must be given together, such as -rate 10/s -dry-run rate")
 	case c.burst > 0 && c.rate == 0:

@@ -107,6 +107,12 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-snapshot=/", site}, "-snapshot", "something else"},
 		{[]string{"-snapshot=/no/such/directory/pages", site}, "-snapshot", "/no/such/directory must exist"},
 		{[]string{"-demo", "-snapshot=pages"}, "-snapshot", "needs -backend"},
+		{[]string{"-maintenance-file=", site}, "-maintenance-file", "such as /run/holdfast/maintenance"},
+		{[]string{"-maintenance-file=/", site}, "-maintenance-file", "a file or nothing yet"},
+		{[]string{"-maintenance-file=/no/such/directory/maintenance", site}, "-maintenance-file", "/no/such/directory must exist"},
+		{[]string{"-maintenance-place=inside", site}, "-maintenance-place", "needs -maintenance-file"},
+		{[]string{"-maintenance-file=m", "-maintenance-place=beside", site}, "-maintenance-place", "outside (everybody gets the page) or inside"},
+		{[]string{"-intercept-5xx=502", site}, "-intercept-5xx", "true or false"},
 		{[]string{"-store-set-cookie=maybe", site}, "-store-set-cookie", "true or false"},
 		{[]string{"-rate=10", site}, "-rate", "10/s"},
 		{[]string{"-rate=0/s", site}, "-rate", "above 0"},
@@ -195,6 +201,7 @@ func TestFlags(t *testing.T) {
 		"-queue-wait", "50ms", "-shed", "off", "-health-interval", "1s",
 		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
 		"-dry-run", "breaker, rate", "-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
+		"-maintenance-file", "m", "-maintenance-place", "inside", "-intercept-5xx",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +220,8 @@ func TestFlags(t *testing.T) {
 		maxObject: 1e6, staleWhileRevalidate: 10 * time.Second, keyIgnoreQuery: []string{"utm_*", "gclid"}, compress: true, snapshot: "pages",
 		connect: time.Second, balance: backend.LeastInFlight, maxInFlight: 100, queueWait: 50 * time.Millisecond, healthInterval: time.Second,
 		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second, dryRun: []string{"breaker", "rate"},
-		trustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
+		trustedProxies:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
+		maintenanceFile: "m", maintenancePlace: inside, intercept5xx: true,
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("parseFlags = %s\nwant         %s", got, want)

@@ -106,6 +106,7 @@ func (p *proxy) open(ctx context.Context) error {
 
 // start begins to answer.
 func (p *proxy) start() {
+	p.stack.page.MaintenanceState() // so that the log begins with it
 	h := p.stack.handler
 	if p.demo != nil {
 		h = p.demo.start(h, p)

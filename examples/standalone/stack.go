@@ -25,6 +25,7 @@ type stack struct {
 	handler  http.Handler
 	metrics  http.Handler
 	observer *observe.Observer
+	page     *errorpage.Page
 	cache    *cache.Cache
 	backend  *backend.Backend
 	breakers *breakers
@@ -83,6 +84,7 @@ func silence(cfg config) time.Duration {
 //	observe    gives the request its id, and records what became of it
 //	errorpage  answers where nobody inside could
 //	loopGuard  what comes back must not wait for itself in the cache
+//	errorpage  maintenance, unless it is to be inside of the cache
 //	ratelimit  with -rate: a flood costs less than a hit
 //	cache      a hit costs no breaker slot and no connection
 //	backend    queue, shedding, balance, retries, timeouts, health
@@ -106,7 +108,8 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	}
 	s.metrics, s.observer = obs.Metrics(), obs
 	page, pageErr := errorpage.New(errorpage.Config{
-		Brand: t.brand, Message: t.message, Intercept5xx: t.intercept5xx, Observe: obs.ErrorPage,
+		Brand: t.brand, Message: t.message, Intercept5xx: t.intercept5xx || cfg.intercept5xx, Observe: obs.ErrorPage,
+		Maintenance: errorpage.MaintenanceConfig{File: cfg.maintenanceFile},
 	})
 	var (
 		limit    *ratelimit.Limiter
@@ -133,14 +136,22 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 	if s.cache, err = cache.New(cacheConfig(cfg, t, obs)); err != nil {
 		return nil, errors.Join(err, s.backend.Shutdown(ctx))
 	}
-	if err = errors.Join(obs.CacheStore("site", s.cache.Stats), obs.BackendStatus(s.backend.Status)); err != nil {
+	if err = errors.Join(obs.CacheStore("site", s.cache.Stats), obs.BackendStatus(s.backend.Status), obs.Maintenance(page.MaintenanceState)); err != nil {
 		return nil, errors.Join(err, s.cache.Shutdown(ctx), s.backend.Shutdown(ctx))
 	}
 
+	s.page = page
 	loop := newLoopGuard()
-	h := s.cache.Handler(loop.Mark(s.backend))
+	h := loop.Mark(s.backend)
+	if cfg.maintenancePlace == inside {
+		h = page.Maintenance(h)
+	}
+	h = s.cache.Handler(h)
 	if limit != nil {
 		h = limit.Handler(h)
+	}
+	if cfg.maintenancePlace == outside {
+		h = page.Maintenance(h)
 	}
 	s.handler = obs.Handler(page.Handler(loop.Handler(h)))
 	return s, nil

@@ -412,6 +412,40 @@ func parseFile(s string) (string, error) {
 	return s, nil
 }
 
+// place is where maintenance stands.
+type place uint8
+
+const (
+	outside place = iota // of the cache: everybody gets the page
+	inside               // stored pages go on
+)
+
+// parsePlace reads the name of a place.
+func parsePlace(s string) (place, error) {
+	switch s {
+	case "outside":
+		return outside, nil
+	case "inside":
+		return inside, nil
+	}
+	return 0, errors.New("must be outside (everybody gets the page) or inside (stored pages go on)")
+}
+
+// parseSwitchFile checks the path of a file that somebody is going to put there:
+// a typing error would show when it is needed.
+func parseSwitchFile(s string) (string, error) {
+	if s == "" || strings.ContainsRune(s, 0) {
+		return "", errors.New("must be the path of a file, such as /run/holdfast/maintenance")
+	}
+	if info, err := os.Stat(s); err == nil && !info.Mode().IsRegular() {
+		return "", errors.New("must be a file or nothing yet, this is something else")
+	}
+	if info, err := os.Stat(filepath.Dir(s)); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("the directory %s must exist", filepath.Dir(s))
+	}
+	return s, nil
+}
+
 // parseSwitch reads the value of a switch: true or false.
 func parseSwitch(s string) (bool, error) {
 	on, err := strconv.ParseBool(s)
