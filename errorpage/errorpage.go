@@ -52,6 +52,9 @@ type Config struct {
 	// Intercept5xx replaces 5xx answers that nobody reported as a failure, and
 	// those of the origin, too. The zero value passes them as sent.
 	Intercept5xx bool
+	// Intercept narrows that by status and content type, and says which fields of
+	// the replaced answer the page keeps.
+	Intercept Intercept
 	// Maintenance is what [Page.Maintenance] goes by.
 	Maintenance MaintenanceConfig
 	// Observe is told of each page, each panic and each change of maintenance, on
@@ -129,6 +132,7 @@ type Page struct {
 	buffers sync.Pool // of *[]byte
 
 	maintenance *maintenance
+	intercept   interception
 }
 
 // New returns a Page. The error joins everything that is wrong with cfg.
@@ -159,6 +163,9 @@ func New(cfg Config) (*Page, error) {
 	}
 	if n := p.texts.longestHTML(locales.all); n > maxHTML {
 		errs = append(errs, fmt.Errorf("errorpage: Config.Message or Config.Texts makes a page of %d bytes: must be at most %d", n, maxHTML))
+	}
+	if p.intercept, err = newInterception(cfg); err != nil {
+		errs = append(errs, err)
 	}
 	if p.maintenance, err = newMaintenance(cfg.Maintenance, p.observe); err != nil {
 		errs = append(errs, err)

@@ -22,7 +22,8 @@ import (
 //   - a panic is recovered and reported (event Recovered). If nothing was sent
 //     the page is the answer, with 500. If the page had been sent already, that
 //     is all. Else the connection is aborted by http.ErrAbortHandler;
-//   - http.ErrAbortHandler itself always passes;
+//   - http.ErrAbortHandler itself passes, unless the page has been sent: that is
+//     whole, whatever became of the answer that it replaced;
 //   - nothing is written for a client that is gone, and the connection is
 //     aborted. Else net/http would send an empty 200, which a client that only
 //     closed its own side would take for the page.
@@ -32,7 +33,7 @@ func (p *Page) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := failure.Track(r.Context())
 		inner, id := p.prepare(ctx, r)
-		rw := &response{page: p, request: inner, id: id}
+		rw := &response{page: p, request: inner, id: id, before: p.intercept.before(w.Header())}
 		rw.Init(w, rw)
 		defer func() {
 			if form := inner.MultipartForm; form != nil && r.MultipartForm == nil {
@@ -67,7 +68,8 @@ type response struct {
 	page     *Page
 	request  *http.Request
 	id       string
-	answered bool // by the page
+	before   http.Header // what outer handlers had set, if that is going to matter
+	answered bool        // by the page
 }
 
 // Begin lets next's answer pass or sends the page in its place. That is done
@@ -80,6 +82,9 @@ func (rw *response) Begin(status int) bool {
 	e, ok := rw.replacement(status)
 	if !ok {
 		return true
+	}
+	if !e.Own() {
+		rw.page.intercept.strip(rw.Header(), rw.before)
 	}
 	rw.answer(e, status)
 	if !e.Own() && rw.Header().Get("Grpc-Status") == "" {
@@ -97,12 +102,12 @@ func (rw *response) replacement(status int) (*failure.Error, bool) {
 	e, ok := failure.From(ctx)
 	own := ok && e.Own() && e.HTTPStatus() == status
 	gone := ok && e.Cause == failure.ClientGone
-	intercept := rw.page.cfg.Intercept5xx && status >= 500 && status <= 599 && !gone
+	intercept := !gone && rw.page.intercept.takes(status, rw.Header())
 	if !own && !intercept || rw.page.written(rw.Header(), rw.id) {
 		return nil, false
 	}
 	if !own {
-		e = intercepted(ctx, status, rw.Header(), time.Now())
+		e = rw.page.intercept.failure(ctx, status, rw.Header(), time.Now())
 	}
 	return e, true
 }
@@ -134,6 +139,9 @@ func (rw *response) returned(ctx context.Context) {
 // panicked deals with the value of next's panic.
 func (rw *response) panicked(ctx context.Context, v any) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		if rw.answered {
+			return
+		}
 		panic(v)
 	}
 	e := failure.Recovered(v, debug.Stack())

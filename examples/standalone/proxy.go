@@ -42,7 +42,7 @@ func serve(ctx context.Context, cfg config, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "holdfast:", oneLine(err))
 		return exitFailed
 	}
-	p.start()
+	p.start() //nolint:contextcheck // visitors come with their own
 	fmt.Fprint(stdout, p.banner())
 
 	select {
