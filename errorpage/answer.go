@@ -89,7 +89,6 @@ func (p *Page) answerHTTP(w http.ResponseWriter, r *http.Request, f format, fact
 	h := w.Header()
 	if f == empty {
 		delete(h, "Content-Type")
-		delete(h, "Content-Language")
 	} else {
 		h["Content-Type"] = contentTypes[f]
 		h["Content-Language"] = facts.locale.header

@@ -31,6 +31,24 @@ func TestAnswersSpeakTheLanguage(t *testing.T) {
 	}
 }
 
+// Labels have the punctuation, and pages the direction, of the language.
+func TestAnswersLookRight(t *testing.T) {
+	p, _ := newPage(t, Config{})
+	for _, tt := range []struct{ accept, lang, want string }{
+		{"text/plain", "fr", "\nRéférence\u00a0: abc\n"},
+		{"text/plain", "es", "\nReferencia: abc\n"},
+		{"text/plain", "ja", "\nお問い合わせ番号：abc\n"},
+		{"text/plain", "zh", "\n请求编号：abc\n"},
+		{"text/html", "ar", `<html lang="ar" dir="rtl">`},
+		{"text/html", "zh-CN", `<html lang="zh-Hans" dir="ltr">`},
+	} {
+		resp := serve(p.Handler(failing(noBackend())), get("Accept", tt.accept, "Accept-Language", tt.lang, "X-Request-Id", "abc"))
+		if body, _ := io.ReadAll(resp.Body); !strings.Contains(string(body), tt.want) {
+			t.Errorf("%s in %s: %s, want %q in it", tt.accept, tt.lang, body, tt.want)
+		}
+	}
+}
+
 // With one language there is nothing to vary by.
 func TestOneLanguage(t *testing.T) {
 	p, _ := newPage(t, Config{Locales: []string{"de-AT"}})

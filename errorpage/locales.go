@@ -185,7 +185,7 @@ func layers(tag language.Tag, own spoken) []layer {
 	}
 	add(self.base, own[self].texts)
 	for t := tag.Parent(); t != language.Und; t = t.Parent() {
-		if v := varietyOf(t); v != self && v.base == self.base && v.script == self.script {
+		if v := varietyOf(t); v != self {
 			add(v.base, own[v].texts)
 		}
 	}

@@ -143,6 +143,7 @@ func TestBadLocales(t *testing.T) {
 		{nil, with(Texts{GaveUp: "\xff"}), `Config.Texts["de"].GaveUp is not UTF-8`},
 		{nil, with(Texts{Status: "\u2028"}), `Config.Texts["de"].Status contains U+2028`},
 		{nil, with(Texts{Request: "\u2066"}), `Config.Texts["de"].Request contains U+2066`},
+		{nil, with(Texts{Request: "a\u2069"}), `Config.Texts["de"].Request contains U+2069`},
 		{nil, with(Texts{Support: "\x00"}), `Config.Texts["de"].Support contains the control character U+0000`},
 		{nil, with(Texts{Wait: Wait{Days: Forms{Other: "{n} Tage"}}}), `Config.Texts["de"].Wait.Days.One is empty: the language has this plural form`},
 		{nil, with(Texts{Wait: Wait{Days: Forms{One: "ein Tag", Other: "viele Tage"}}}), `Config.Texts["de"].Wait.Days.Other is "viele Tage": must have {n} once`},
@@ -165,6 +166,14 @@ func TestEveryErrorIsTold(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q in it", err, want)
 		}
+	}
+}
+
+// A configuration that is refused makes no locales, be they many.
+func TestRefusedLocales(t *testing.T) {
+	ls, err := newLocales(slices.Repeat([]string{"it"}, 1000), textsFor("it", "it-IT"))
+	if got := langs(ls); err == nil || got != "en de fr es pt ar ja zh-Hans" {
+		t.Errorf("newLocales = %.100s, %v", got, err)
 	}
 }
 

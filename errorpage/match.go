@@ -14,7 +14,7 @@ import (
 // members; what comes after the bounds is not looked at.
 const (
 	maxLanguageBytes   = 1024
-	maxLanguageMembers = 32
+	maxLanguageMembers = 16
 )
 
 // The table of fields seen. Longer ones, and those of several lines, are read

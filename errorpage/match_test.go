@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/text/language"
 )
@@ -79,6 +80,8 @@ func TestAcceptLanguage(t *testing.T) {
 		{"not Brazilian", "pt-BR;q=0,pt;q=0.5", "pt"},
 		{"nothing at all", "*;q=0", "en"},
 		{"none of ours", "en;q=0,de;q=0,fr;q=0,es;q=0,pt;q=0,ar;q=0,ja;q=0,zh;q=0", "en"},
+		{"not Austrian, and nothing else", "de-AT;q=0", "en"},
+		{"a range that is no subtag", "zh-Han;q=0,zh", "zh-Hans"},
 		{"a prefix that is no subtag", "e;q=0,en-;q=0", "en"},
 
 		{"garbage", "}{;;,=,q=1,;q=0.5,;;;,", "en"},
@@ -179,6 +182,29 @@ func TestSeenFieldsAreBounded(t *testing.T) {
 	}
 	if got := ls.all[ls.match([]string{"fr,it"})].lang; got != "fr" {
 		t.Errorf("after a flood match = %s, want fr", got)
+	}
+}
+
+// The table keeps no memory of requests alive.
+func TestSeenFieldsAreCopies(t *testing.T) {
+	ls := mustLocales(t, nil, nil)
+	line := strings.Repeat("fr,de", 20)[:5]
+	ls.match([]string{line})
+	for i := range ls.seen {
+		if s := ls.seen[i].Load(); s != nil && unsafe.StringData(s.line) == unsafe.StringData(line) {
+			t.Error("the table has the string that came with the request")
+		}
+	}
+}
+
+func TestWithoutExtensions(t *testing.T) {
+	for tag, want := range map[string]string{
+		"": "", "de": "de", "zh-Hant-TW": "zh-Hant-TW", "de-u-co-phonebk": "de", "de-AT-x-y-z": "de-AT", "de_x_y": "de", "x-de": "", "i-klingon": "",
+		"a": "", "-": "-", "de-": "de-", "de-a": "de",
+	} {
+		if got := withoutExtensions(tag); got != want {
+			t.Errorf("withoutExtensions(%q) = %q, want %q", tag, got, want)
+		}
 	}
 }
 
