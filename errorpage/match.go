@@ -99,7 +99,7 @@ func (ls *locales) decide(lines []string) int {
 			break // what follows has no more weight than anything else
 		}
 		// An error may be about a subtag that is not registered; the others count.
-		if tag, _ := language.Parse(withoutExtensions(r.tag)); namesLanguage(tag) && !implied(tag, wanted, matcher) {
+		if tag, _ := language.Parse(withoutExtensions(r.tag)); namesLanguage(tag) && !settled(tag, wanted, matcher) {
 			wanted = append(wanted, tag)
 		}
 	}
@@ -111,16 +111,13 @@ func (ls *locales) decide(lines []string) int {
 	return left[0]
 }
 
-// implied tells whether tag is only a language of which a variety is wanted more
-// and well served: a browser in Hong Kong sends "zh-HK,zh;q=0.9", and to x/text
-// zh would be the better match, for zh-Hans.
-func implied(tag language.Tag, wanted []language.Tag, matcher language.Matcher) bool {
-	base, script, region := tag.Raw()
-	if script != (language.Script{}) || region != (language.Region{}) {
-		return false
-	}
+// settled tells whether the variety of tag's language that is wanted most is well
+// served. A browser in Hong Kong sends "zh-HK,zh;q=0.9": to x/text zh would be the
+// better match, for zh-Hans.
+func settled(tag language.Tag, wanted []language.Tag, matcher language.Matcher) bool {
+	base, _, _ := tag.Raw()
 	for _, w := range wanted {
-		if b, s, r := w.Raw(); b == base && (s != script || r != region) {
+		if b, _, _ := w.Raw(); b == base {
 			_, _, c := matcher.Match(w)
 			return c >= language.High
 		}

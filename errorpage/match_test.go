@@ -143,8 +143,9 @@ func TestVarieties(t *testing.T) {
 	ls := mustLocales(t, []string{"de", "pt-PT", "pt-BR", "en-GB", "en", "zh-Hant", "zh-Hans", "it"}, textsFor("zh-Hant", "it"))
 	for line, want := range map[string]string{
 		"pt": "pt-BR", "pt-BR": "pt-BR", "pt-PT": "pt-PT", "pt-AO": "pt-PT", "en-AU": "en-GB", "en-US": "en", "en": "en",
-		"zh-TW": "zh-Hant", "zh-HK,zh;q=0.9": "zh-Hant", "en-AU,en;q=0.9": "en-GB", "pt-AO,pt;q=0.9,en;q=0.8": "pt-PT",
-		"zh": "zh-Hans", "it-CH": "it", "ja": "de", "*": "de", "zh-Hans;q=0,zh": "zh-Hant",
+		"zh-TW": "zh-Hant", "zh-HK,zh;q=0.9": "zh-Hant", "en-AU,en;q=0.9": "en-GB", "en-AU,en-US;q=0.9": "en-GB", "zh-HK,zh-Hans;q=0.9": "zh-Hant", "zh-XX,zh-TW": "zh-Hans",
+		"pt-AO,pt;q=0.9,en;q=0.8": "pt-PT",
+		"zh":                      "zh-Hans", "it-CH": "it", "ja": "de", "*": "de", "zh-Hans;q=0,zh": "zh-Hant",
 		"pt-BR;q=0,pt": "pt-PT", "en-GB;q=0,en-IE": "en",
 	} {
 		if got := ls.all[ls.match([]string{line})].lang; got != want {
