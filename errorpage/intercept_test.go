@@ -137,7 +137,7 @@ func TestInterceptKeeps(t *testing.T) {
 			if resp.header.Get("Cache-Control") != "no-store" || resp.header.Get("X-Request-Id") == "theirs" {
 				t.Errorf("%v", resp.header)
 			}
-			wait := strings.Contains(resp.body, "30")
+			wait := strings.Contains(resp.body, "in 30 seconds")
 			if known := tt.keep == nil; wait != known || (rec.last().Failure.RetryAfter == 30*time.Second) != known {
 				t.Errorf("keep %q: the page tells when to come back: %v, want %v", tt.keep, wait, known)
 			}
