@@ -12,8 +12,9 @@ import (
 // Texts are the words of a page in one language. What is empty is taken from
 // the texts of the language that this is a variety of (de-CH: de), from those
 // that are built in for it, and at last from the English ones. All is text, not
-// markup: at most 1000 bytes each of UTF-8, without control characters and
-// without those that turn the direction of what follows.
+// markup: UTF-8 without control characters and without those that turn the
+// direction of what follows, at most 1000 bytes for a message and 200 for each of
+// the others.
 type Texts struct {
 	// Groups says what happened and what the visitor can do.
 	Groups map[Group]Text
