@@ -69,7 +69,14 @@ type response struct {
 	request  *http.Request
 	id       string
 	before   http.Header // what outer handlers had set, if that is going to matter
-	answered bool        // by the page
+	answered *answered   // nil: the page was not the answer
+}
+
+// answered is an answer by the page.
+type answered struct {
+	failure *failure.Error // why
+	at      time.Time
+	void    int // bytes of next's body that nobody got
 }
 
 // Begin lets next's answer pass or sends the page in its place. That is done
@@ -119,13 +126,40 @@ func gone(ctx context.Context) bool {
 }
 
 func (rw *response) answer(e *failure.Error, status int) {
-	rw.answered = true
+	rw.answered = &answered{failure: e, at: time.Now()}
 	rw.page.answer(rw.Unwrap(), rw.request, e, status, rw.id)
+}
+
+// What a handler may go on writing after the page was sent: enough for most to
+// come to their end, and their connection to be used again. More, or later, and it
+// is told to stop, since until it returns no other request can come on that
+// connection, and a gRPC call does not end.
+const (
+	maxVoid      = 256 << 10
+	voidPatience = time.Second
+)
+
+var errAnswered = errors.New("errorpage: the page has been sent in place of this response")
+
+// Discard ends what would go on for ever.
+func (rw *response) Discard(n int) error {
+	a := rw.answered
+	if a == nil {
+		return nil
+	}
+	if a.void += n; a.void > maxVoid || time.Since(a.at) > voidPatience {
+		return errAnswered
+	}
+	return nil
 }
 
 // returned answers where next left that to us.
 func (rw *response) returned(ctx context.Context) {
-	if rw.Begun() || rw.answered {
+	if rw.answered != nil {
+		rw.restate(ctx)
+		return
+	}
+	if rw.Begun() {
 		return
 	}
 	if gone(ctx) {
@@ -136,20 +170,29 @@ func (rw *response) returned(ctx context.Context) {
 	}
 }
 
+// restate puts the reason of the page back in its place where next took the
+// visitor for gone: they got the page, and it was we who took no more.
+func (rw *response) restate(ctx context.Context) {
+	if gone(ctx) {
+		failure.Report(ctx, rw.answered.failure)
+	}
+}
+
 // panicked deals with the value of next's panic.
 func (rw *response) panicked(ctx context.Context, v any) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		if rw.answered {
-			return
+		if rw.answered == nil {
+			panic(v)
 		}
-		panic(v)
+		rw.restate(ctx)
+		return
 	}
 	e := failure.Recovered(v, debug.Stack())
 	if rw.Begun() {
 		e = e.With(failure.Note{Kind: failure.AfterHeaders})
 	}
 	earlier, failed := failure.From(ctx)
-	if !rw.answered || !failed {
+	if rw.answered == nil || !failed {
 		if failed {
 			e.Err = fmt.Errorf("%w (after %w)", e.Err, earlier)
 		}
@@ -157,7 +200,7 @@ func (rw *response) panicked(ctx context.Context, v any) {
 	}
 	rw.page.observe(ctx, Event{Kind: Recovered, Failure: e, RequestID: rw.id})
 	switch {
-	case rw.answered:
+	case rw.answered != nil:
 	case rw.Begun(), failed && earlier.Cause == failure.ClientGone:
 		panic(http.ErrAbortHandler)
 	default:

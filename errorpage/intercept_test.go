@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
@@ -203,6 +204,50 @@ func TestInterceptedStreams(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// An answer that never ends is cut off behind the page, by length or by time, and
+// the failure stays what it was.
+func TestInterceptedWithoutEnd(t *testing.T) {
+	p, _ := newPage(t, Config{Intercept5xx: true})
+	piece := strings.Repeat("x", 1000)
+	for name, write := range map[string]func(http.ResponseWriter) error{
+		"Write":       func(w http.ResponseWriter) error { _, err := w.Write([]byte(piece)); return err },
+		"WriteString": func(w http.ResponseWriter) error { _, err := io.WriteString(w, piece); return err },
+		"ReadFrom":    func(w http.ResponseWriter) error { _, err := io.Copy(w, strings.NewReader(piece)); return err },
+		"slowly": func(w http.ResponseWriter) error {
+			time.Sleep(10 * time.Millisecond)
+			_, err := w.Write([]byte("."))
+			return err
+		},
+	} {
+		for _, abort := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				written := 0
+				r := get("Accept", browser)
+				ctx := failure.Track(r.Context())
+				resp := serve(p.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					failure.Report(r.Context(), &failure.Error{Cause: failure.Upstream5xx, Status: 503})
+					w.WriteHeader(http.StatusServiceUnavailable)
+					for write(w) == nil && written < 10_000 {
+						written++
+					}
+					failure.Report(r.Context(), failure.New(failure.ClientGone, nil)) // as a proxy takes it
+					if abort {
+						panic(http.ErrAbortHandler)
+					}
+				})), r.WithContext(ctx))
+				body, _ := io.ReadAll(resp.Body)
+				if written == 0 || written > maxVoid/1000 || time.Since(began) > 2*voidPatience || !isPage(string(body)) {
+					t.Errorf("%s: %d written in %v, %q", name, written, time.Since(began), body)
+				}
+				if e, ok := failure.From(ctx); !ok || e.Cause != failure.Upstream5xx {
+					t.Errorf("%s: the failure is %v", name, e)
+				}
+			})
+		}
 	}
 }
 

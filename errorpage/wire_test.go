@@ -49,6 +49,10 @@ func TestNothingIsInventedForAClientThatLeft(t *testing.T) {
 			failure.Serve(w, r, gone, nil)
 			w.WriteHeader(http.StatusOK)
 		},
+		"a body": func(w http.ResponseWriter, r *http.Request) {
+			failure.Report(r.Context(), gone)
+			_, _ = io.WriteString(w, "text for nobody")
+		},
 		"an implicit 200": func(w http.ResponseWriter, r *http.Request) {
 			failure.Serve(w, r, gone, nil)
 			_ = http.NewResponseController(w).Flush()

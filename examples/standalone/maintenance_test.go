@@ -184,3 +184,47 @@ func TestIntercept5xxFlag(t *testing.T) {
 		}
 	}
 }
+
+// A replaced answer that never ends keeps neither the connection nor the origin
+// busy, and nobody takes the visitor for gone.
+func TestInterceptEndlessAnswer(t *testing.T) {
+	t.Parallel()
+	left := make(chan struct{}, 100)
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { left <- struct{}{} }()
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if _, err := fmt.Fprint(w, "data: still here\n\n"); err != nil || http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	t.Cleanup(origin.Close)
+	p := start(t, "-backend", origin.URL, "-intercept-5xx", "-retries", "0")
+	c := newClient(t)
+	for i := range 2 {
+		r := get(t, c, fmt.Sprint(p.site, "/events/", i), "Accept", "text/html")
+		if r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(r.body, "<!doctype html>") {
+			t.Errorf("%s %q, want the page", r.Status, r.body)
+		}
+		select {
+		case <-left:
+		case <-time.After(patience):
+			t.Fatal("the origin goes on")
+		}
+	}
+	if n := p.sum(t, "holdfast_failures_total", `cause="upstream_5xx"`, `rung="unmended"`); n != 2 {
+		t.Errorf("%v failures of the site, want 2", n)
+	}
+	if text := get(t, c, p.admin+"/metrics").body; !strings.Contains(text, "\nholdfast_client_gone_total 0\n") {
+		t.Error("the visitor is taken for gone")
+	}
+}

@@ -21,6 +21,15 @@ type Owner interface {
 	Begin(status int) bool
 }
 
+// Discarder is an Owner that has a say in how long a handler writes into the
+// void.
+type Discarder interface {
+	Owner
+	// Discard is called with the size of each piece of a body that was withheld.
+	// An error is what the handler gets: it may stop.
+	Discard(n int) error
+}
+
 // Base forwards a response to an outer writer and keeps its status and size.
 // Informational (1xx) responses pass unrecorded; the first final status wins.
 //
@@ -117,18 +126,28 @@ func (b *Base) begin() {
 func (b *Base) Write(p []byte) (int, error) {
 	b.begin()
 	if b.swallowed {
-		return len(p), nil
+		return b.discard(len(p))
 	}
 	n, err := b.outer.Write(p)
 	b.bytes += int64(n)
 	return n, err
 }
 
+// discard takes n bytes into the void.
+func (b *Base) discard(n int) (int, error) {
+	if d, ok := b.owner.(Discarder); ok {
+		if err := d.Discard(n); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
 // WriteString passes s on without a copy where the outer writer can.
 func (b *Base) WriteString(s string) (int, error) {
 	b.begin()
 	if b.swallowed {
-		return len(s), nil
+		return b.discard(len(s))
 	}
 	n, err := io.WriteString(b.outer, s)
 	b.bytes += int64(n)
@@ -151,7 +170,7 @@ func (b *Base) ReadFrom(src io.Reader) (int64, error) {
 		}
 	}
 	if b.swallowed {
-		n, err := io.Copy(io.Discard, src)
+		n, err := io.Copy(justWriter{b}, src)
 		return copied + n, err
 	}
 	n, err := io.Copy(b.outer, src)
