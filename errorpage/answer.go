@@ -64,9 +64,10 @@ func (p *Page) answer(w http.ResponseWriter, r *http.Request, e *failure.Error, 
 	}
 	f := choose(r.Header)
 	h := w.Header()
-	p.setHeaders(h, e, id)
+	p.setHeaders(h, e)
 	if f == grpc {
-		answerGRPC(w, grpcType(r.Header.Get("Content-Type")), status)
+		h[p.idHeader] = []string{id}
+		answerGRPC(w, grpcType(r.Header.Get("Content-Type")), status, e.RetryAfterSeconds())
 		status = http.StatusOK
 	} else {
 		p.answerHTTP(w, r, f, facts{status, groupOf(e, status), e.RetryAfterSeconds(), id, p.locales.of(r.Header)})
@@ -77,27 +78,30 @@ func (p *Page) answer(w http.ResponseWriter, r *http.Request, e *failure.Error, 
 func (p *Page) answerHTTP(w http.ResponseWriter, r *http.Request, f format, facts facts) {
 	buf, _ := p.buffers.Get().(*[]byte)
 	body := (*buf)[:0]
+	h := w.Header()
 	switch f {
 	case html:
-		body = p.texts.appendHTML(body, facts)
+		retry := asksAgain(r.Method, facts.retryAfter)
+		pg := p.book.of(&facts)
+		body = pg.appendTo(body, &facts, retry)
+		h["Content-Security-Policy"] = pg.policy
+		if retry {
+			h["Content-Security-Policy"] = pg.retryPolicy
+		}
 	case problem, json:
 		body = p.texts.appendProblem(body, facts)
 	case text:
 		body = p.texts.appendText(body, facts)
 	case empty, grpc:
 	}
-	h := w.Header()
 	if f == empty {
 		delete(h, "Content-Type")
 	} else {
 		h["Content-Type"] = contentTypes[f]
 		h["Content-Language"] = facts.locale.header
 	}
-	if f == html {
-		h["Content-Security-Policy"] = p.csp
-	}
 	addVary(h, p.locales.vary)
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	setValues(h, p.idHeader, facts.id, "Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(facts.status)
 	if len(body) > 0 && r.Method != http.MethodHead {
 		_, _ = w.Write(body) // the client may be gone; there is nobody to tell
@@ -106,13 +110,30 @@ func (p *Page) answerHTTP(w http.ResponseWriter, r *http.Request, f format, fact
 	p.buffers.Put(buf)
 }
 
+// asksAgain tells whether the page of an answer may ask for itself again: only
+// what answered a GET can be had once more by a GET. A HEAD is told of the same
+// page.
+func asksAgain(method string, retryAfter int) bool {
+	return (method == http.MethodGet || method == http.MethodHead) && retryAfter <= maxPause
+}
+
+// setValues sets two fields for one allocation. An append to either copies.
+func setValues(h http.Header, a, x, b, y string) {
+	values := []string{x, y}
+	h[a], h[b] = values[:1:1], values[1:]
+}
+
 // answerGRPC is a trailers-only answer: for gRPC the status is in a field of a
-// 200 without a body.
-func answerGRPC(w http.ResponseWriter, contentType string, status int) {
+// 200 without a body. Clients that retry by themselves wait for as long as
+// grpc-retry-pushback-ms says (gRPC proposal A6).
+func answerGRPC(w http.ResponseWriter, contentType string, status, retryAfter int) {
 	h := w.Header()
 	h["Content-Type"] = []string{contentType}
 	h["Grpc-Status"] = []string{grpcStatus(status)}
 	h["Grpc-Message"] = []string{statusText(status)}
+	if retryAfter > 0 {
+		h["Grpc-Retry-Pushback-Ms"] = []string{strconv.FormatInt(int64(retryAfter)*1000, 10)}
+	}
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -135,7 +156,7 @@ func grpcStatus(status int) string {
 }
 
 // setHeaders prepares h for any format.
-func (p *Page) setHeaders(h http.Header, e *failure.Error, id string) {
+func (p *Page) setHeaders(h http.Header, e *failure.Error) {
 	p.dropPlainMember(h, e)
 	failure.SetHeaders(h, e, p.cfg.ProxyStatus)
 	for _, name := range [...]string{"Content-Digest", "Content-Md5", "Digest", "Repr-Digest"} {
@@ -147,7 +168,6 @@ func (p *Page) setHeaders(h http.Header, e *failure.Error, id string) {
 		}
 	}
 	h["X-Content-Type-Options"] = p.noSniff
-	h[p.idHeader] = []string{id}
 }
 
 // dropPlainMember removes what failure.WriteError, whose answer is being

@@ -272,7 +272,7 @@ func TestHeadersOfOthers(t *testing.T) {
 		"Cache-Status":              "holdfast; fwd=miss",
 		"Strict-Transport-Security": "max-age=1",
 		"Proxy-Status":              `inner; error=dns_error|edge; error=connection_refused; next-hop="10.0.0.1:80"; cause=connection_refused`,
-		"Content-Security-Policy":   p.csp[0],
+		"Content-Security-Policy":   p.book.pages[0][Unavailable][0].retryPolicy[0],
 		"Content-Type":              "text/html; charset=utf-8",
 		"X-Content-Type-Options":    "nosniff",
 		"Cache-Control":             "no-store",

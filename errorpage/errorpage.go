@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -18,7 +20,7 @@ const DefaultRequestIDHeader = "X-Request-Id"
 const (
 	maxBrand   = 100  // bytes
 	maxMessage = 1000 // bytes
-	maxHTML    = 6000 // bytes of the longest page that a configuration can make
+	maxHTML    = 6000 // bytes of the longest built-in page that a configuration can make, but for its logo
 )
 
 // Config says how pages look. The zero Config makes a neutral page in the
@@ -27,11 +29,54 @@ type Config struct {
 	// Brand is shown above the message and in the title, as text; "" shows none.
 	// At most 100 bytes of UTF-8 without control characters.
 	Brand string
+	// Logo stands in the place of Brand, which names it for those who don't see
+	// it: an <svg> element, or a data: URL of type image/png, image/jpeg,
+	// image/webp or image/svg+xml; "" is none. It is drawn 2.5rem high. An SVG has
+	// shapes, paths, text and gradients, and neither scripts, styles (attributes
+	// such as fill do) nor references to anything but its own parts; what an editor
+	// noted in it is left out. At most 16 kB.
+	Logo string
+	// Color is the accent, "#rgb" or "#rrggbb"; "" is a calm blue. It is made
+	// darker or lighter where it would not be readable (contrast 4.5, WCAG 2.2 AA).
+	Color string
+	// Support is where a visitor finds help: an absolute URL of https:, http: or
+	// mailto:, of at most 500 bytes; "" shows no link. It is on every page, even
+	// where what it leads to fails, too: better to host it elsewhere.
+	Support string
+	// SupportText is what that link says, in the place of the locale's own text;
+	// "" is that. At most 100 bytes of UTF-8 without control characters.
+	SupportText string
 	// Message replaces the built-in sentence on pages with a 5xx status, as
-	// text; "" is the built-in one for each status. Pages with a 4xx status keep
+	// text; "" is the built-in one for each group. Pages with a 4xx status keep
 	// theirs: they tell what the client can do. At most 1000 bytes of UTF-8
 	// without control characters.
 	Message string
+	// Messages are sentences for single groups, by locale; those of the locale ""
+	// are for all that have none. They come before Message, and a locale's own
+	// (de-AT) before those of its language (de). Each as Message; "" is none.
+	Messages map[string]map[Group]string
+	// Templates has own pages in the place of the built-in one: page.html and, if
+	// it is there, GROUP.html for a [Group] ("rate_limited.html"), in the syntax of
+	// html/template, with [TemplateData]. They are executed by New alone: for each
+	// locale and group, with and without a time to wait. A template that fails, or
+	// makes a page of more than 64 kB, is an error there, and so is a hole where
+	// what fills it could mean something. Only HTML is made by them. nil is the
+	// built-in page, which has less than 6 kB, the logo aside.
+	Templates fs.FS
+	// ContentSecurityPolicy is sent with pages that are HTML (CSP 3). "" admits the
+	// styles and scripts that stand in the page, by their hashes, images by data:
+	// URL if there are any, and nothing else: no style attributes, no files. Own
+	// templates that load some need a policy of their own, which also has to admit
+	// what [TemplateData.Retry] brings: its script, and connect-src 'self'. At most
+	// 4096 bytes of printable ASCII.
+	ContentSecurityPolicy string
+	// AutoRetry is for how long a page that answered a GET, and that is looked at,
+	// tries again by itself, if what it tells of passes with time: 0 is 15
+	// minutes, negative is never, and makes pages without scripts; at most 24
+	// hours. It asks by HEAD: after Retry-After if that is known (and at most 24
+	// hours), else after 5 to 30 seconds, a little later each time; 20 times in 15
+	// minutes at most. Waiting for the first Retry-After doesn't count.
+	AutoRetry time.Duration
 	// Locales are the languages that pages are offered in, as tags (BCP 47); the
 	// first is for clients that accept none of them. Each must be built in, or a
 	// variety of one that is (de-AT, pt-BR), or have texts in Texts. nil is all
@@ -126,7 +171,7 @@ type Page struct {
 	idHeader string // canonical
 	texts    texts
 	locales  *locales
-	csp      []string
+	book     *book
 	// noSniff is a header value that only pages of this Page carry, by identity.
 	noSniff []string
 	buffers sync.Pool // of *[]byte
@@ -141,11 +186,11 @@ func New(cfg Config) (*Page, error) {
 		cfg.RequestIDHeader = DefaultRequestIDHeader
 	}
 	locales, err := newLocales(cfg.Locales, cfg.Texts)
-	errs := []error{
-		err,
-		checkText("Brand", cfg.Brand, maxBrand),
-		checkText("Message", cfg.Message, maxMessage),
+	if err == nil { // else some of those that Messages are for may be missing
+		err = setMessages(locales.all, cfg)
 	}
+	book, bookErr := bind(cfg, locales.all)
+	errs := []error{err, bookErr}
 	if !validFieldName(cfg.RequestIDHeader) {
 		errs = append(errs, fmt.Errorf("errorpage: Config.RequestIDHeader is %q: must be a field name (RFC 9110 section 5.1)", cfg.RequestIDHeader))
 	}
@@ -155,14 +200,11 @@ func New(cfg Config) (*Page, error) {
 	p := &Page{
 		cfg:      cfg,
 		idHeader: http.CanonicalHeaderKey(cfg.RequestIDHeader),
-		texts:    newTexts(cfg.Brand, cfg.Message),
+		texts:    newTexts(cfg.Brand),
 		locales:  locales,
-		csp:      []string{contentSecurityPolicy()},
+		book:     book,
 		noSniff:  []string{"nosniff"},
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
-	}
-	if n := p.texts.longestHTML(locales.all); n > maxHTML {
-		errs = append(errs, fmt.Errorf("errorpage: Config.Message or Config.Texts makes a page of %d bytes: must be at most %d", n, maxHTML))
 	}
 	if p.intercept, err = newInterception(cfg); err != nil {
 		errs = append(errs, err)
@@ -175,6 +217,35 @@ func New(cfg Config) (*Page, error) {
 	}
 	return p, nil
 }
+
+// bind makes the book of a configuration.
+func bind(cfg Config, all []*locale) (*book, error) {
+	brand, err := newBrand(cfg)
+	templates, templatesErr := readTemplates(cfg.Templates)
+	errs := []error{err, templatesErr, checkPolicy(cfg.ContentSecurityPolicy)}
+	autoRetry := cfg.AutoRetry
+	switch {
+	case autoRetry == 0:
+		autoRetry = defaultAutoRetry
+	case autoRetry > maxAutoRetry:
+		errs = append(errs, fmt.Errorf("errorpage: Config.AutoRetry is %v: must be at most %v", autoRetry, maxAutoRetry))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	rr := newRenderer(templates, brand, seconds(autoRetry), cfg.ContentSecurityPolicy)
+	book, err := newBook(rr, all)
+	if err != nil || templates.own {
+		return book, err
+	}
+	if n := book.longest(all) - len(brand.logo); n > maxHTML {
+		return nil, fmt.Errorf("errorpage: Config.Message, Messages, Texts or Support make a page of %d bytes: must be at most %d", n, maxHTML)
+	}
+	return book, nil
+}
+
+// seconds rounds up; what is negative is 0.
+func seconds(d time.Duration) int { return int((max(d, 0) + time.Second - 1) / time.Second) }
 
 func (p *Page) observe(ctx context.Context, ev Event) {
 	if p.cfg.Observe != nil {

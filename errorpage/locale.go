@@ -96,6 +96,7 @@ type wording struct {
 // locale is a language that pages are offered in: all of its texts, ready to be
 // spliced in. It never changes.
 type locale struct {
+	index    int // in locales.all
 	tag      language.Tag
 	lang     string   // the tag as a string, for the lang attribute
 	dir      string   // ltr or rtl

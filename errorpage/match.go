@@ -44,7 +44,8 @@ type seenField struct {
 
 func newMatching(all []*locale) *locales {
 	ls := &locales{all: all, vary: vary, seed: maphash.MakeSeed()}
-	for i := range all {
+	for i, l := range all {
+		l.index = i
 		ls.each = append(ls.each, i)
 	}
 	ls.matcher = ls.matcherOf(ls.each)

@@ -1,11 +1,7 @@
 package errorpage
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	stdjson "encoding/json"
-	"regexp"
-	"strings"
 	"testing"
 
 	"golang.org/x/text/language"
@@ -17,64 +13,6 @@ func inEnglish(status, retryAfter int, id string) facts {
 }
 
 func messageOf(status int) string { return english.Groups[groupOf(nil, status)].Message }
-
-func TestHTML(t *testing.T) {
-	tx := newTexts(`Tom & Jerry's "<b>`, `We <script>alert(1)</script> & will be back.`)
-	for status := 400; status < 600; status++ {
-		page := string(tx.appendHTML(nil, inEnglish(status, 90, "abc-123")))
-		for _, want := range []string{
-			"<!doctype html>", `<html lang="en" dir="ltr">`, `name="viewport"`, "<main>", "<h1>", "<code>abc-123</code>",
-			"Tom &amp; Jerry&#39;s &#34;&lt;b&gt;", "Try again in 90 seconds.",
-		} {
-			if !strings.Contains(page, want) {
-				t.Errorf("status %d: the page lacks %q:\n%s", status, want, page)
-			}
-		}
-		for _, unwanted := range []string{"<script", "<b>", "src=", "href=", "url(", "//", "@import"} {
-			if strings.Contains(page, unwanted) {
-				t.Errorf("status %d: the page has %q:\n%s", status, unwanted, page)
-			}
-		}
-		if got, want := strings.Contains(page, "will be back"), status >= 500; got != want {
-			t.Errorf("status %d: has the configured message = %v, want %v", status, got, want)
-		}
-	}
-}
-
-// Every configuration that New accepts keeps the page small.
-func TestPageIsSmall(t *testing.T) {
-	p, err := New(Config{Brand: strings.Repeat("b", maxBrand), Message: strings.Repeat("m", maxMessage)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := p.texts.longestHTML(p.locales.all); n > 6000 {
-		t.Errorf("the longest page has %d bytes", n)
-	}
-	if _, err := New(Config{Brand: strings.Repeat("'", maxBrand), Message: strings.Repeat("'", maxMessage)}); err == nil {
-		t.Error("New accepts a message that makes a page too long")
-	}
-}
-
-// The browser applies the style only if the policy's hash is that of the very
-// bytes between the tags.
-func TestPolicyFitsTheStyle(t *testing.T) {
-	p, _ := newPage(t, Config{})
-	page := string(p.texts.appendHTML(nil, inEnglish(503, 0, "x")))
-	styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(page, -1)
-	if len(styles) != 1 {
-		t.Fatalf("the page has %d styles, want 1", len(styles))
-	}
-	sum := sha256.Sum256([]byte(styles[0][1]))
-	if want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !strings.Contains(p.csp[0], want) {
-		t.Errorf("policy %q lacks %q", p.csp[0], want)
-	}
-	if !strings.HasPrefix(p.csp[0], "default-src 'none';") || strings.Contains(p.csp[0], "unsafe") {
-		t.Errorf("policy %q is not strict", p.csp[0])
-	}
-	if strings.Contains(page, "style=") || regexp.MustCompile(`\son[a-z]+=`).MatchString(page) {
-		t.Error("the page has inline attributes, which the policy forbids")
-	}
-}
 
 func TestProblem(t *testing.T) {
 	const uuid = "018f2f6e-7b6a-7c3d-9a57-0123456789ab"
@@ -102,7 +40,10 @@ func TestProblem(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		tx := newTexts("Brand", tt.message)
+		tx := newTexts("Brand")
+		if tt.message != "" {
+			tt.facts.locale.groups[tt.facts.group].message = newWords(tt.message)
+		}
 		raw := tx.appendProblem(nil, tt.facts)
 		var got map[string]any
 		if err := stdjson.Unmarshal(raw, &got); err != nil {
@@ -121,7 +62,7 @@ func TestProblem(t *testing.T) {
 }
 
 func TestText(t *testing.T) {
-	tx := newTexts("Acme", "")
+	tx := newTexts("Acme")
 	got := string(tx.appendText(nil, inEnglish(503, 1, "abc")))
 	want := "Acme: 503 Service Unavailable\n" + messageOf(503) + "\nTry again in 1 second.\nRequest: abc\n"
 	if got != want {
