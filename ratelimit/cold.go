@@ -13,9 +13,10 @@ import (
 // is sent. It doubles where it is used up. The latency at rest is learnt by the same
 // rules as later, as if a guess were the limit.
 //
-// An overload shows in the profile, or in that nearly all requests take very long. It sets the limit at once: to as many as are answered in the latency at
-// rest, or as took hardly longer than fewer. The backlog that came
-// before then is worked off, and what its requests took says nothing any more.
+// An overload shows in the profile, or in that nearly all requests take very long. It
+// sets the limit at once: to as many as are answered in the latency at rest, or as took
+// hardly longer than fewer. The backlog that came before then is worked off, and what
+// its requests took says nothing any more.
 //
 // A limit that nobody came near for a while says nothing about what comes next: it
 // is open again.
