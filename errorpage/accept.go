@@ -24,16 +24,19 @@ var formatNames = [...]string{"html", "problem", "json", "text", "empty", "grpc"
 func (f format) String() string { return formatNames[f] }
 
 // The orders in which formats of equal weight are chosen: those that the client
-// names, and those that only a wildcard admits.
+// names, and those that only a wildcard admits, for a terminal and for a script.
 var (
-	namedOrder    = [offers]format{html, problem, json, text}
-	wildcardOrder = [offers]format{text, problem, json, html}
+	namedOrder  = [offers]format{html, problem, json, text}
+	plainOrder  = [offers]format{text, problem, json, html}
+	scriptOrder = [offers]format{problem, json, text, html}
 )
 
 // What is read of Accept. Browsers send about 150 bytes and 8 ranges.
 const (
 	maxAcceptBytes  = 4096
 	maxAcceptRanges = 64
+
+	maxGRPCType = 256 // bytes read of a content type that begins like one of gRPC
 )
 
 // choose returns the format for a request with the header h.
@@ -41,18 +44,25 @@ func choose(h http.Header) format {
 	if ct := h["Content-Type"]; len(ct) == 1 && grpcType(ct[0]) != "" {
 		return grpc
 	}
-	if dest := h["Sec-Fetch-Dest"]; len(dest) == 1 && subresource(dest[0]) {
+	dest := ""
+	if d := h["Sec-Fetch-Dest"]; len(d) == 1 {
+		dest = d[0]
+	}
+	if subresource(dest) {
 		return empty
 	}
-	return negotiate(h["Accept"])
+	// "empty" is fetch and XMLHttpRequest. Nobody reads what a script gets before
+	// the script does, and a problem document tells it when to try again.
+	return negotiate(h["Accept"], dest == "empty")
 }
 
 // subresource tells whether a destination (Fetch Metadata) shows its response
 // to nobody if it is not what it asked for.
 func subresource(dest string) bool {
 	switch dest {
-	case "image", "script", "style", "font", "audio", "video", "track", "manifest", "xslt", "json",
-		"worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet":
+	case "image", "script", "style", "font", "audio", "video", "track", "manifest", "xslt", "json", "text",
+		"worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet",
+		"dictionary", "speculationrules", "report":
 		return true
 	}
 	return false
@@ -65,8 +75,8 @@ func grpcType(ct string) string {
 	if len(ct) < len(base) || !strings.EqualFold(ct[:len(base)], base) {
 		return ""
 	}
-	rest, _, _ := strings.Cut(strings.ToLower(ct[len(base):]), ";")
-	rest = strings.Trim(rest, " \t")
+	rest, _, _ := strings.Cut(ct[len(base):min(len(ct), maxGRPCType)], ";")
+	rest = strings.ToLower(strings.Trim(rest, " \t"))
 	switch {
 	case rest == "", rest[0] == '+':
 		return base
@@ -99,25 +109,27 @@ type preference struct {
 
 // negotiate returns the format that the lines of an Accept field prefer (RFC
 // 9110 section 12.5.1). A member that makes no sense is ignored; a field without
-// a member that makes sense is as good as none.
-func negotiate(lines []string) format {
+// a member that makes sense is as good as none. script tells that a script asks.
+func negotiate(lines []string, script bool) format {
 	var prefs [offers]preference
-	suffixed := false // some type with the suffix +json would be welcome
+	suffixed := 0 // the highest weight of a type with the suffix +json
 	budget, ranges := maxAcceptBytes, 0
-	for _, line := range lines {
+	for _, line := range lines[:min(len(lines), maxAcceptRanges)] {
 		for line != "" && ranges < maxAcceptRanges {
-			var member string
-			size := len(line)
-			member, line = cutOutsideQuotes(line, ',')
-			if budget -= size - len(line); budget < 0 {
-				return prefer(prefs, suffixed)
+			member, _ := cutOutsideQuotes(line[:min(len(line), budget+1)], ',')
+			size := min(len(member)+1, len(line)) // with its comma
+			if budget -= size; budget < 0 {
+				return prefer(prefs, suffixed, script)
 			}
+			line = line[size:]
 			ranges++
 			mediaRange, weight, prec := parseMember(member)
 			if prec == unmatched {
 				continue
 			}
-			suffixed = suffixed || weight > 0 && hasSuffixFold(mediaRange, "+json")
+			if hasSuffixFold(mediaRange, "+json") {
+				suffixed = max(suffixed, weight)
+			}
 			for f := range offers {
 				p := precisionOf(f, mediaRange, prec)
 				if p > prefs[f].precision || p == prefs[f].precision && p != unmatched && weight > prefs[f].weight {
@@ -126,11 +138,12 @@ func negotiate(lines []string) format {
 			}
 		}
 	}
-	return prefer(prefs, suffixed)
+	return prefer(prefs, suffixed, script)
 }
 
-// prefer chooses by weight, then by precision, then by our own order.
-func prefer(prefs [offers]preference, suffixed bool) format {
+// prefer chooses by weight, then by precision, then by our own order. Where no
+// type of ours is named, one that is made of JSON tells that a program asks, too.
+func prefer(prefs [offers]preference, suffixed int, script bool) format {
 	var best preference
 	for _, p := range prefs {
 		p.precision = named(p.precision)
@@ -138,18 +151,29 @@ func prefer(prefs [offers]preference, suffixed bool) format {
 			best = p
 		}
 	}
-	if best.weight == 0 {
-		if suffixed {
-			return problem
-		}
-		return text
+	order := &plainOrder
+	if script || suffixed > 0 && suffixed >= best.weight {
+		order = &scriptOrder
 	}
-	order := &wildcardOrder
+	if best.weight == 0 {
+		return lastResort(prefs, order)
+	}
 	if best.precision == exact {
 		order = &namedOrder
 	}
 	for _, f := range order {
 		if p := prefs[f]; p.weight == best.weight && named(p.precision) == best.precision {
+			return f
+		}
+	}
+	return text
+}
+
+// lastResort returns what a client gets that accepts nothing of ours: the first
+// that it does not refuse by name (RFC 9110 section 12.4.1), or else text.
+func lastResort(prefs [offers]preference, order *[offers]format) format {
+	for _, f := range order {
+		if named(prefs[f].precision) != exact {
 			return f
 		}
 	}

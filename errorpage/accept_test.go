@@ -31,7 +31,11 @@ func TestChoose(t *testing.T) {
 		{"worker", []string{"Accept", "*/*", "Sec-Fetch-Dest", "worker"}, empty},
 		{"unknown destination", []string{"Accept", "*/*", "Sec-Fetch-Dest", "teapot"}, text},
 		{"two destinations", []string{"Accept", "text/html", "Sec-Fetch-Dest", "image", "Sec-Fetch-Dest", "font"}, html},
-		{"fetch", []string{"Accept", "*/*", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors"}, text},
+		{"fetch", []string{"Accept", "*/*", "Sec-Fetch-Dest", "empty", "Sec-Fetch-Mode", "cors"}, problem},
+		{"fetch for text", []string{"Accept", "text/plain", "Sec-Fetch-Dest", "empty"}, text},
+		{"fetch for text before all else", []string{"Accept", "text/plain, */*", "Sec-Fetch-Dest", "empty"}, text},
+		{"fetch without problems", []string{"Accept", "*/*, application/problem+json;q=0", "Sec-Fetch-Dest", "empty"}, json},
+		{"fetch for an image", []string{"Accept", "image/png", "Sec-Fetch-Dest", "empty"}, problem},
 		{"fetch for json", []string{"Accept", "application/json", "Sec-Fetch-Dest", "empty"}, json},
 		{"axios", []string{"Accept", "application/json, text/plain, */*"}, json},
 		{"jquery getJSON", []string{"Accept", "application/json, text/javascript, */*; q=0.01"}, json},
@@ -50,7 +54,12 @@ func TestChoose(t *testing.T) {
 		{"json:api", []string{"Accept", "application/vnd.api+json"}, problem},
 		{"json:api refused", []string{"Accept", "application/vnd.api+json;q=0"}, text},
 		{"odata", []string{"Accept", "application/json;odata=verbose"}, json},
-		{"event stream", []string{"Accept", "text/event-stream", "Sec-Fetch-Dest", "empty"}, text},
+		{"event stream", []string{"Accept", "text/event-stream", "Sec-Fetch-Dest", "empty"}, problem},
+		{"json:api or anything", []string{"Accept", "application/vnd.api+json, */*;q=0.5"}, problem},
+		{"anything before json:api", []string{"Accept", "application/vnd.api+json;q=0.5, */*"}, text},
+		{"json:api without problems", []string{"Accept", "application/vnd.api+json, application/problem+json;q=0"}, json},
+		{"nothing but no text", []string{"Accept", "text/plain;q=0"}, problem},
+		{"all refused by name", []string{"Accept", "text/plain;q=0, text/html;q=0, application/json;q=0, application/problem+json;q=0"}, text},
 		{"grpc-go", []string{"Content-Type", "application/grpc", "Te", "trailers"}, grpc},
 		{"grpc proto", []string{"Content-Type", "application/grpc+proto"}, grpc},
 		{"grpc-web", []string{"Content-Type", "application/grpc-web+proto", "Accept", "application/grpc-web+proto"}, grpc},
@@ -144,7 +153,7 @@ func TestAcceptIsBounded(t *testing.T) {
 		{"a cut member", []string{strings.Repeat("a", maxAcceptBytes-len("/b,text/html;q=0")) + "/b,text/html;q=0.9"}, text},
 	}
 	for _, tt := range tests {
-		if got := negotiate(tt.accept); got != tt.want {
+		if got := negotiate(tt.accept, false); got != tt.want {
 			t.Errorf("%s: negotiate = %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -155,7 +164,7 @@ func FuzzAccept(f *testing.F) {
 	f.Add(`application/json;a="\",b";q=0.5`, "*/*;q=0")
 	f.Add("*;q=.2,,;;=", "text/*;q=1.0000")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		got := negotiate([]string{a, b})
+		got := negotiate([]string{a, b}, false)
 		if got >= offers {
 			t.Fatalf("negotiate(%q, %q) = %d: no format that can be negotiated", a, b, got)
 		}
@@ -164,7 +173,7 @@ func FuzzAccept(f *testing.F) {
 		}
 		// Whatever else stands there, a type that is named in front with the
 		// highest weight is chosen, unless another one is, too.
-		named := negotiate([]string{"application/problem+json", a})
+		named := negotiate([]string{"application/problem+json", a}, false)
 		if named != problem && !strings.Contains(a, "/") && !strings.Contains(a, "*") {
 			t.Fatalf("negotiate(problem+json, %q) = %v, want problem", a, named)
 		}

@@ -30,7 +30,9 @@
 //     over one that a wildcard of the same weight admits.
 //   - Accept is absent, or admits everything alike (curl, most programs), or
 //     admits nothing of these: text/plain, which reads well in a terminal and
-//     in a log. Browsers name text/html when a page is wanted.
+//     in a log. Browsers name text/html when a page is wanted. But a script in a
+//     page (Sec-Fetch-Dest: empty) and who names another type that ends in +json
+//     get the problem document: nobody reads it before a program does.
 //
 // # Which language
 //

@@ -77,3 +77,5 @@ func serve(h http.Handler, r *http.Request) *http.Response {
 }
 
 func noBackend() *failure.Error { return failure.New(failure.NoBackend, nil) }
+
+func noEndpoint() *failure.Error { return failure.New(failure.NoEndpoint, nil) }
