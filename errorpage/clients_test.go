@@ -224,7 +224,7 @@ func TestVaryNamesAllThatDecides(t *testing.T) {
 		}
 		whole, bare := c.request(), get("X-Request-Id", "one")
 		whole.Header.Set("X-Request-Id", "one")
-		for _, name := range strings.Split(varyLanguage[0], ", ") {
+		for name := range strings.SplitSeq(varyLanguage[0], ", ") {
 			if lines, ok := whole.Header[name]; ok {
 				bare.Header[name] = lines
 			}
