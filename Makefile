@@ -14,13 +14,15 @@ BENCHTIME     ?= 1s
 BENCHCOUNT    ?= 1
 
 SUITE         := conformance/node_modules/.package-lock.json
+VISITOR       := e2e/node_modules/.package-lock.json
+CHROMIUM      ?= /usr/bin/chromium
 
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: test deps lint vet unit conformance bench load law fuzz demo tools clean
+.PHONY: test deps lint vet unit conformance e2e bench load law fuzz demo tools clean
 
 ## test: everything that CI runs; installs what it needs on a fresh Debian with Go
-test: deps lint unit conformance
+test: deps lint unit conformance e2e
 
 # deps: real peers that the tests start by themselves. Installing must not start a service of the machine.
 deps:
@@ -36,6 +38,11 @@ deps:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			$$(echo $$p | sed 's/^node$$/nodejs/') >/dev/null; \
 	} || exit 1; done
+	@[ -x $(CHROMIUM) ] || { \
+		echo "installing chromium"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core >/dev/null; \
+	}
 	@command -v gcc >/dev/null 2>&1 || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; }
 	@for m in $(MODULES); do (cd $$m && $(GO) mod download) || exit 1; done
 
@@ -62,6 +69,14 @@ conformance: $(SUITE)
 
 $(SUITE): conformance/package-lock.json
 	npm ci --prefix conformance --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
+
+## e2e: Chromium, with the standalone proxy in front of an origin that fails and heals
+e2e: $(VISITOR)
+	$(GO) build -o $(BIN)/standalone ./examples/standalone
+	CHROMIUM=$(CHROMIUM) node e2e/run.mjs $(BIN)/standalone
+
+$(VISITOR): e2e/package-lock.json
+	npm ci --prefix e2e --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
 
 ## bench: a first look at every benchmark; BENCHCOUNT=10 and benchstat for a comparison
 bench:
@@ -97,4 +112,4 @@ $(BIN)/gofumpt: Makefile
 	GOBIN=$(BIN) $(GO) install $(GOFUMPT) && touch $@
 
 clean:
-	rm -rf $(BIN) conformance/node_modules
+	rm -rf $(BIN) conformance/node_modules e2e/node_modules
