@@ -2,11 +2,13 @@
 //
 // usage: node run.mjs BINARY [SCENE ...]
 //
-// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run.
+// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run. With SCREENSHOTS=1 in the
+// environment the pictures of the README are taken as well.
 
 import { chromium } from 'playwright-core'
 
 import appearance from './appearance.mjs'
+import healing from './healing.mjs'
 import { clean, Origin, Proxy } from './site.mjs'
 import { Visitor } from './visitor.mjs'
 
@@ -44,7 +46,7 @@ async function main () {
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
     ]
   })
-  let scenes = appearance.map(f => [f.name.replace(/[A-Z]/g, c => ' ' + c.toLowerCase()), f])
+  let scenes = [...appearance, ...healing].map(f => [f.name.replace(/[A-Z]/g, c => ' ' + c.toLowerCase()), f])
   if (only.length > 0) scenes = scenes.filter(([name]) => only.some(o => name.startsWith(o)))
   if (scenes.length === 0) throw new Error(`no scene begins with ${only.join(', ')}`)
   let failed = 0
