@@ -3,6 +3,7 @@ package errorpage
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/holdfast-go/holdfast/failure"
 )
@@ -87,10 +88,15 @@ func TestAllocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := failure.New(failure.ConnectionRefused, nil)
-	r := get("Accept", browser, "X-Request-Id", "abc")
-	w := &discard{http.Header{}}
-	if n := testing.AllocsPerRun(100, func() { clear(w.h); p.ServeError(w, r, e) }); n > 8 && !raceEnabled {
-		t.Errorf("a page allocates %v times", n)
+	for _, tt := range []struct {
+		accept     string
+		retryAfter time.Duration
+	}{{browser, 0}, {browser, 5 * time.Second}, {browser, 5000 * time.Second}, {"application/problem+json", 5 * time.Second}, {"*/*", 5000 * time.Second}} {
+		e := &failure.Error{Cause: failure.BreakerOpen, RetryAfter: tt.retryAfter}
+		r := get("Accept", tt.accept, "Accept-Language", "fr-CH, fr;q=0.9, en;q=0.8", "X-Request-Id", "abc")
+		w := &discard{http.Header{}}
+		if n := testing.AllocsPerRun(100, func() { clear(w.h); p.ServeError(w, r, e) }); n > 4 && !raceEnabled {
+			t.Errorf("Accept %s, Retry-After %v: a page allocates %v times, want at most 4", tt.accept, tt.retryAfter, n)
+		}
 	}
 }

@@ -17,16 +17,17 @@ const style = `*{box-sizing:border-box}` +
 	`.d,.r,footer{color:var(--d)}` +
 	`.r{display:grid;grid-template-columns:auto 1fr;gap:0 .75rem;margin-top:2rem}` +
 	`.r:before{content:"";width:.5rem;height:.5rem;margin-top:.55em;border-radius:50%;background:var(--a)}` +
+	`.r:has(span[hidden]:first-child):before{background:var(--d)}` +
 	`.r span{grid-area:1/2}` +
 	`.r[hidden]{display:none}.r [hidden]{visibility:hidden}` +
-	`.s{display:inline-block;margin-top:1rem;padding:.5rem 1.125rem;border-radius:.5rem;background:var(--a);color:var(--b);font-weight:600;text-decoration:none}` +
+	`.s{display:inline-block;margin-top:1.5rem;padding:.5rem 1.125rem;border-radius:.5rem;background:var(--a);color:var(--b);font-weight:600;text-decoration:none}` +
 	`.s:hover{text-decoration:underline}` +
 	`:focus-visible{outline:3px solid var(--a);outline-offset:3px}` +
 	`footer{font-size:.875rem;border-top:1px solid var(--l);padding-top:1rem}` +
-	`code{font:1em ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere;user-select:all;direction:ltr;unicode-bidi:isolate}` +
+	`code{display:inline-block;max-width:100%;font:1em ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere;user-select:all;direction:ltr;unicode-bidi:isolate}` +
 	`:lang(ar),:lang(fa),:lang(he),:lang(ur),:lang(ja),:lang(zh),:lang(ko){line-height:1.8}` +
 	`:is(:lang(ar),:lang(fa),:lang(he),:lang(ur),:lang(ja),:lang(zh),:lang(ko))>h1{letter-spacing:0;line-height:1.35}` +
 	`[dir=rtl] :is(img,svg){object-position:100%}` +
 	`:lang(ja) p,:lang(ja) h1{line-break:strict;word-break:auto-phrase}` +
-	`@media(prefers-reduced-motion:no-preference){.r:before{animation:a 3s ease-in-out infinite}@keyframes a{50%{opacity:.3}}}` +
+	`@media(prefers-reduced-motion:no-preference){.r:not(:has(span[hidden]:first-child)):before{animation:a 3s ease-in-out infinite}@keyframes a{50%{opacity:.3}}}` +
 	`@media print{body{min-height:0}.r,.s{display:none}}`

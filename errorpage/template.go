@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -93,6 +94,10 @@ func (h *Hole) String() string {
 	}
 	return h.marker
 }
+
+// MarshalJSON is what html/template calls for a hole in a script. The markers
+// are found there, and New fails.
+func (h *Hole) MarshalJSON() ([]byte, error) { return stdjson.Marshal(h.String()) }
 
 // templates are what pages are rendered with.
 type templates struct {
@@ -206,7 +211,7 @@ func (rr *renderer) render(l *locale, g Group, wait bool) (*page, error) {
 	out := bounded{limit: maxOwnPage}
 	t := rr.templates.of(g)
 	if err := t.Execute(&out, &data); err != nil {
-		return nil, fmt.Errorf("errorpage: Config.Templates: %w", err)
+		return nil, fmt.Errorf("errorpage: Config.Templates: %s: %w", t.Name(), err)
 	}
 	p, err := rr.cut(out.String(), retry)
 	if err != nil {

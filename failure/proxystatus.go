@@ -26,6 +26,10 @@ const DefaultName = "holdfast"
 // Set appends our member for e to the field in h. A member of the same name,
 // left by an inner part for the same response, is replaced.
 func (p ProxyStatus) Set(h http.Header, e *Error) {
+	if p == (ProxyStatus{}) && len(h["Proxy-Status"]) == 0 && e.Received() == 0 && e.Cause < numCauses {
+		h["Proxy-Status"] = plain[e.Cause]
+		return
+	}
 	name := p.name()
 	member := p.member(e)
 	for _, line := range h.Values("Proxy-Status") {
@@ -36,6 +40,15 @@ func (p ProxyStatus) Set(h http.Header, e *Error) {
 	}
 	h.Add("Proxy-Status", member)
 }
+
+// plain are the fields of the zero ProxyStatus without a received status, which
+// are most. Nobody changes them; an append to one copies it.
+var plain = func() (fields [numCauses][]string) {
+	for c := range fields {
+		fields[c] = []string{ProxyStatus{}.member(&Error{Cause: Cause(c)})}
+	}
+	return fields
+}()
 
 func (p ProxyStatus) name() string {
 	if p.Name == "" {
