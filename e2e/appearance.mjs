@@ -46,7 +46,8 @@ async function everyKind ({ site }) {
   assert.equal(headings.size, 3)
 }
 
-async function looksRight (v, what) {
+// looksRight: fit to read, for everybody, light and dark, on a desk and on a small phone.
+export async function looksRight (v, what) {
   for (const colorScheme of ['light', 'dark']) {
     await v.page.emulateMedia({ colorScheme })
     const ground = await v.page.evaluate(() => getComputedStyle(document.body).backgroundColor)

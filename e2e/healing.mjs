@@ -8,17 +8,16 @@ const well = v => v.page.getByRole('heading', { name: 'The site' })
 const retrying = v => v.page.getByText('This page tries again by itself.')
 const stopped = v => v.page.getByText('This page has stopped trying.')
 const asked = v => v.count('HEAD /')
-const opened = ['-breaker-min', '1', '-breaker-open', '1s']
 const unbroken = ['-dry-run', 'breaker'] // so that no Retry-After is known
 
 // aRestartInRealTime: the page waits as long as Retry-After says, asks once and loads once.
 async function aRestartInRealTime ({ site }) {
-  const { origin, visit } = await site(...opened)
+  const { origin, base, visit } = await site('-breaker-min', '1', '-breaker-open', '3s')
   await origin.stop()
   const v = await visit()
-  await v.goto('/?a=1#there') // which opens the breaker
-  const response = await v.page.reload()
-  assert.equal(response.headers()['retry-after'], '1')
+  await fetch(base) // which opens the breaker
+  const response = await v.goto('/?a=1#there')
+  assert.match(response.headers()['retry-after'], /^[123]$/)
   await retrying(v).waitFor()
   await origin.start()
   const before = v.requests.length
@@ -173,6 +172,24 @@ async function aForm ({ site }) {
   assert.equal(origin.count('POST /order'), 1)
 }
 
+// elsewhere: a site that moved is alive, too. The browser goes where it is sent, the script doesn't.
+async function elsewhere ({ site }) {
+  const there = await site()
+  const { origin, visit } = await site(...unbroken)
+  origin.routes['/'] = (_, response) => response.writeHead(302, { Location: there.base + '/' }).end()
+  await origin.stop()
+  const v = await visit({ clock: true })
+  v.welcome.add(there.base)
+  await v.goto('/')
+  await retrying(v).waitFor()
+  await origin.start()
+  await v.pass(30, () => there.origin.count('GET /') === 1)
+  await well(v).waitFor()
+  assert.equal(new URL(v.page.url()).origin, there.base)
+  assert.deepEqual(origin.seen, ['HEAD /', 'GET /'])
+  assert.deepEqual(there.origin.seen, ['GET /'])
+}
+
 // aliveOtherwise: a site that is alive is loaded, whatever it says.
 async function aliveOtherwise ({ site }) {
   const { origin, visit } = await site(...unbroken)
@@ -250,5 +267,5 @@ async function inAFrame ({ site }) {
 
 export default [
   aRestartInRealTime, aRestartOfUnknownLength, aLongRetryAfter, aHiddenTab, aLongOutage, onlyHeadHeals, onlyHeadHealsWithoutStorage,
-  aForm, aliveOtherwise, whatDoesNotHeal, backAndForth, inAFrame
+  aForm, elsewhere, aliveOtherwise, whatDoesNotHeal, backAndForth, inAFrame
 ]

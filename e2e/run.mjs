@@ -2,23 +2,24 @@
 //
 // usage: node run.mjs BINARY [SCENE ...]
 //
-// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run. With SCREENSHOTS=1 in the
-// environment the pictures of the README are taken as well.
+// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run.
 
 import { chromium } from 'playwright-core'
 
 import appearance from './appearance.mjs'
 import healing from './healing.mjs'
+import maintenance from './maintenance.mjs'
 import { clean, Origin, Proxy } from './site.mjs'
 import { Visitor } from './visitor.mjs'
 
 const bound = 90_000 // ms for everything
+const sceneBound = 40_000 // ms for one scene
 const atOnce = 2
 
 const [binary, ...only] = process.argv.slice(2)
 let browser
 const timer = setTimeout(() => {
-  console.error(`it took more than ${bound / 1000} s`)
+  console.error(`all of it took more than ${bound / 1000} s`)
   process.exit(1)
 }, bound)
 // Playwright ends the browser when the process exits.
@@ -46,7 +47,7 @@ async function main () {
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
     ]
   })
-  let scenes = [...appearance, ...healing].map(f => [f.name.replace(/[A-Z]/g, c => ' ' + c.toLowerCase()), f])
+  let scenes = [...appearance, ...healing, ...maintenance].map(f => [f.name.replace(/[A-Z]/g, c => ' ' + c.toLowerCase()), f])
   if (only.length > 0) scenes = scenes.filter(([name]) => only.some(o => name.startsWith(o)))
   if (scenes.length === 0) throw new Error(`no scene begins with ${only.join(', ')}`)
   let failed = 0
@@ -82,14 +83,17 @@ async function play (name, scene) {
       return visitor
     }
   }
-  let problem
+  let problem, late
   try {
-    await scene(stage)
+    await Promise.race([scene(stage), new Promise((resolve, reject) => {
+      late = setTimeout(() => reject(new Error(`it took more than ${sceneBound / 1000} s`)), sceneBound)
+    })])
     const minded = visitors.flatMap(v => v.problems)
     if (minded.length > 0) throw new Error(minded.join('\n'))
   } catch (err) {
     problem = err
   }
+  clearTimeout(late)
   for (const f of cleanups.reverse()) await f()
   const took = `${((performance.now() - begun) / 1000).toFixed(1)} s`
   if (!problem) {
