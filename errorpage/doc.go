@@ -49,4 +49,17 @@
 // What an Accept-Language field says is read within bounds, kept in a table
 // that does not grow, and never repeated. Numbers are in the digits 0 to 9 in all
 // languages: so are the status and the request id beside them.
+//
+// # How it looks
+//
+// The built-in page has the brand's name or logo, one accent colour that stays
+// readable on light and dark ground, and a link to support if there is one. It
+// loads nothing, and its Content-Security-Policy admits nothing but its own
+// style and script. [Config.Templates] replaces it. Either is rendered by [New]
+// for each language and [Group]; when something fails, the status, the wait and
+// the request id are all that is filled in.
+//
+// A page that answered a GET asks by itself whether the site is well again, and
+// reloads when it is: by HEAD, while somebody looks at it, for as long as
+// [Config.AutoRetry] says.
 package errorpage

@@ -20,7 +20,9 @@ const DefaultRequestIDHeader = "X-Request-Id"
 const (
 	maxBrand   = 100  // bytes
 	maxMessage = 1000 // bytes
-	maxHTML    = 6000 // bytes of the longest built-in page that a configuration can make, but for its logo
+	// maxHTML bounds the built-in page in bytes, whatever the configured texts are,
+	// but for its logo: it comes in the first round trip (RFC 6928).
+	maxHTML = 14000
 )
 
 // Config says how pages look. The zero Config makes a neutral page in the
@@ -61,7 +63,7 @@ type Config struct {
 	// locale and group, with and without a time to wait. A template that fails, or
 	// makes a page of more than 64 kB, is an error there, and so is a hole where
 	// what fills it could mean something. Only HTML is made by them. nil is the
-	// built-in page, which has less than 6 kB, the logo aside.
+	// built-in page, which has less than 6 kB, and what is configured.
 	Templates fs.FS
 	// ContentSecurityPolicy is sent with pages that are HTML (CSP 3). "" admits the
 	// styles and scripts that stand in the page, by their hashes, images by data:
@@ -239,7 +241,7 @@ func bind(cfg Config, all []*locale) (*book, error) {
 		return book, err
 	}
 	if n := book.longest(all) - len(brand.logo); n > maxHTML {
-		return nil, fmt.Errorf("errorpage: Config.Message, Messages, Texts or Support make a page of %d bytes: must be at most %d", n, maxHTML)
+		return nil, fmt.Errorf("errorpage: Config.Message, Messages, Texts or Support make the built-in page have %d bytes: must be at most %d", n, maxHTML)
 	}
 	return book, nil
 }

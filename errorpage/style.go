@@ -24,10 +24,10 @@ const style = `*{box-sizing:border-box}` +
 	`.s:hover{text-decoration:underline}` +
 	`:focus-visible{outline:3px solid var(--a);outline-offset:3px}` +
 	`footer{font-size:.875rem;border-top:1px solid var(--l);padding-top:1rem}` +
-	`code{display:inline-block;max-width:100%;font:1em ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere;user-select:all;direction:ltr;unicode-bidi:isolate}` +
+	`code{display:inline-block;max-width:100%;font:1em/1.6 ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere;user-select:all;direction:ltr;unicode-bidi:isolate}` +
 	`:lang(ar),:lang(fa),:lang(he),:lang(ur),:lang(ja),:lang(zh),:lang(ko){line-height:1.8}` +
 	`:is(:lang(ar),:lang(fa),:lang(he),:lang(ur),:lang(ja),:lang(zh),:lang(ko))>h1{letter-spacing:0;line-height:1.35}` +
-	`[dir=rtl] :is(img,svg){object-position:100%}` +
+	`svg{direction:ltr}[dir=rtl] img{object-position:100%}[dir=rtl] code{text-align:right}` +
 	`:lang(ja) p,:lang(ja) h1{line-break:strict;word-break:auto-phrase}` +
 	`@media(prefers-reduced-motion:no-preference){.r:not(:has(span[hidden]:first-child)):before{animation:a 3s ease-in-out infinite}@keyframes a{50%{opacity:.3}}}` +
 	`@media print{body{min-height:0}.r,.s{display:none}}`
