@@ -28,7 +28,7 @@ async function everyLanguage ({ site }) {
 
 // everyKind looks at pages of other kinds of failure.
 async function everyKind ({ site }) {
-  const { origin, visit } = await site('-first-byte', '300ms', '-rate', '4/m', '-burst', '4')
+  const { origin, visit } = await site('-first-byte', '2s', '-rate', '1/m', '-burst', '4')
   origin.routes['/broken'] = broken
   origin.routes['/late'] = () => {}
   const v = await visit()

@@ -12,7 +12,7 @@ import maintenance from './maintenance.mjs'
 import { clean, Origin, Proxy } from './site.mjs'
 import { Visitor } from './visitor.mjs'
 
-const bound = 90_000 // ms for everything
+const bound = 180_000 // ms for everything, which takes 40 s on two cores
 const sceneBound = 40_000 // ms for one scene
 const atOnce = 2
 

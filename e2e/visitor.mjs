@@ -47,7 +47,7 @@ export class Visitor {
       if (m.type() === 'error' || m.type() === 'warning') v.problems.push(`console: ${m.text()}`)
     })
     v.page = await v.context.newPage()
-    v.page.setDefaultTimeout(15_000)
+    v.page.setDefaultTimeout(20_000)
     return v
   }
 
@@ -75,23 +75,30 @@ export class Visitor {
   // pass lets seconds of the clock pass in steps, or fewer if a condition is fulfilled before that. Time stands still
   // while something is under way. It returns how many passed.
   async pass (seconds, condition = () => false, step = 1) {
-    for (let passed = 0; ; passed += step) {
+    for (let passed = 0; ;) {
       await this.settle()
       if (await condition() || passed >= seconds) return passed
-      await this.context.clock.fastForward(step * 1000)
+      const next = Math.min(step, seconds - passed)
+      await this.context.clock.fastForward(next * 1000)
+      passed += next
     }
   }
 
   // settle waits until nothing is under way, and what waits for it in the page has run.
   async settle () {
-    for (let calm = 0; calm < 3; calm++) {
+    for (let calm = 0, gone = 0; calm < 2; calm++) {
       await this.until('requests end', () => this.underway.size === 0)
-      // A page on its way out takes the question with it.
-      await this.page.evaluate(() => new Promise(resolve => {
-        const c = new MessageChannel()
-        c.port1.onmessage = resolve
-        c.port2.postMessage(0)
-      })).catch(() => { calm = -1 })
+      try {
+        await this.page.evaluate(() => new Promise(resolve => {
+          const c = new MessageChannel()
+          c.port1.onmessage = resolve
+          c.port2.postMessage(0)
+        }))
+      } catch (err) {
+        // A page on its way out takes the question with it.
+        if (this.page.isClosed() || ++gone > 10) throw err
+        calm = -1
+      }
     }
   }
 
