@@ -18,10 +18,10 @@ import (
 func (d *demo) controlHandler(p *proxy) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		d.pages.render(w, "control.html", cacheNever, d.view(p))
+		d.pages.render(w, "control.html", cacheNever, d.view(p)) //nolint:contextcheck // a look at maintenance is nobody's request, here and below
 	})
 	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
-		d.pages.render(w, "state", cacheNever, d.view(p))
+		d.pages.render(w, "state", cacheNever, d.view(p)) //nolint:contextcheck // as above
 	})
 	mux.HandleFunc("POST /break/{fault}", func(w http.ResponseWriter, r *http.Request) {
 		f, err := parseFault(r.PathValue("fault"))
@@ -30,6 +30,14 @@ func (d *demo) controlHandler(p *proxy) http.Handler {
 			return
 		}
 		d.order(w, r, f)
+	})
+	mux.HandleFunc("POST /maintenance/on", func(w http.ResponseWriter, r *http.Request) {
+		p.stack.page.StartMaintenance(time.Time{}) //nolint:contextcheck // as above
+		done(w, r, "maintenance: on")
+	})
+	mux.HandleFunc("POST /maintenance/off", func(w http.ResponseWriter, r *http.Request) {
+		p.stack.page.EndMaintenance() //nolint:contextcheck // as above
+		done(w, r, "maintenance: off")
 	})
 	mux.HandleFunc("POST /heal", func(w http.ResponseWriter, r *http.Request) { d.order(w, r, healthy) })
 	for name, contentType := range map[string]string{
@@ -42,18 +50,23 @@ func (d *demo) controlHandler(p *proxy) http.Handler {
 	return localOnly(http.NewCrossOriginProtection().Handler(mux))
 }
 
-// order puts a fault in force. A browser goes back to the page; curl gets a line.
+// order puts a fault in force.
 func (d *demo) order(w http.ResponseWriter, r *http.Request, f fault) {
 	if err := d.origin.set(r.Context(), f); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
+	done(w, r, "the origin: "+string(f))
+}
+
+// done answers an order. A browser goes back to the page; curl gets a line.
+func done(w http.ResponseWriter, r *http.Request, what string) {
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, "the origin: %s\n", f)
+	fmt.Fprintln(w, what)
 }
 
 // localOnly refuses requests under a host name: a page of another site can point
@@ -78,6 +91,7 @@ type view struct {
 	Fault   fault
 	Since   time.Time
 	Faults  any
+	Closed  bool // for maintenance
 	Breaker breaker.State
 	NextIn  time.Duration // until the breaker tries again; 0 if it is not waiting
 	Latest  []answer
@@ -98,7 +112,7 @@ func (v view) PhaseKind() string {
 
 func (d *demo) view(p *proxy) view {
 	f, since, _ := d.origin.state()
-	v := view{Site: d.target, Fault: f, Since: since, Faults: faults, Breaker: p.stack.breakers.list()[0].State()}
+	v := view{Site: d.target, Fault: f, Since: since, Faults: faults, Closed: p.stack.page.MaintenanceState().On, Breaker: p.stack.breakers.list()[0].State()}
 	if v.Breaker.Phase == breaker.Open {
 		v.NextIn = max(0, time.Until(v.Breaker.Next)).Round(100 * time.Millisecond)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-go/holdfast/breaker"
+	"github.com/holdfast-go/holdfast/errorpage"
 )
 
 // demo is what the demonstration has beside the proxy: an origin to break, a
@@ -56,12 +57,22 @@ func demoTuning() tuning {
 			SlowCall:  2 * time.Second,
 			Trials:    1,
 		},
-		retryStale:   -1, // every visit asks, so that healing shows at once
-		brand:        "Holdfast demonstration",
-		message:      "The origin of this demonstration is broken, and this page was not stored. The stored pages still answer.",
-		intercept5xx: true,
+		retryStale: -1, // every visit asks, so that healing shows at once
+		page: errorpage.Config{
+			Brand: "Holdfast demonstration",
+			Color: "#0f766e",
+			Messages: map[string]map[errorpage.Group]string{"en": {
+				errorpage.Unavailable: brokenDemo,
+				errorpage.Timeout:     brokenDemo,
+				errorpage.Internal:    brokenDemo,
+				errorpage.Maintenance: "This demonstration is closed until you open it again.",
+			}},
+			Intercept5xx: true,
+		},
 	}
 }
+
+const brokenDemo = "The origin of this demonstration is broken, and this page was not stored. The stored pages still answer."
 
 // start opens the control page and sends the visitors; the handler that it
 // returns is what they meet.
@@ -131,13 +142,15 @@ func (d *demo) banner(p *proxy) string {
 	row(30, "break and heal its origin", control+"/")
 	row(30, "health, readiness, metrics", p.admin.url()+"/readyz")
 	b.WriteString("\nOpen the first two side by side, or try\n\n")
-	width := len("curl -X POST " + control + "/break/refuse")
+	width := len("curl -X POST " + control + "/maintenance/off")
 	for _, try := range [][2]string{
 		{"curl -i " + site + "/time", "stored for 5 s: see Cache-Status"},
 		{"curl -X POST " + control + "/break/refuse", "stop the origin (or: stall, 500, slow, truncate)"},
 		{"curl -i " + site + "/time", "still there, from the store"},
 		{"curl -i " + site + "/uncached", "never stored: the error page, and Proxy-Status says why"},
 		{"curl -X POST " + control + "/heal", "bring it back"},
+		{"curl -X POST " + control + "/maintenance/on", "planned work: the page for everybody"},
+		{"curl -X POST " + control + "/maintenance/off", "and its end"},
 		{"curl -N " + site + "/stream", "events, one a second, passed on as they come"},
 	} {
 		row(width, try[0], try[1])

@@ -133,6 +133,64 @@ func TestDemoPages(t *testing.T) {
 	p.drained(t)
 }
 
+// Maintenance is switched on and off on the control page, and everybody gets its
+// page, in the demonstration's own colour and name or those that flags say.
+func TestDemoMaintenance(t *testing.T) {
+	t.Parallel()
+	p := start(t, "-demo", "-control", "127.0.0.1:0", "-brand", "Tide & Co", "-brand-color", "07f", "-locales", "de,en")
+	c := newClient(t)
+	order := func(what string) {
+		t.Helper()
+		if r := post(t, c, p.control+"/maintenance/"+what); r.StatusCode != http.StatusOK || r.body != "maintenance: "+what+"\n" {
+			t.Fatalf("maintenance %s = %s %q", what, r.Status, r.body)
+		}
+	}
+	if r := get(t, c, p.site+"/time"); r.StatusCode != http.StatusOK {
+		t.Fatalf("/time = %s", r.Status)
+	}
+	order("on")
+	for language, want := range map[string]string{"": "de", "en-GB,en": "en", "fr": "de"} {
+		r := get(t, c, p.site+"/time", "Accept", "text/html", "Accept-Language", language)
+		if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Content-Language") != want || r.Header.Get("Retry-After") != "" ||
+			!strings.Contains(r.Header.Get("Proxy-Status"), "cause=maintenance") || !strings.Contains(r.body, "Tide &amp; Co") {
+			t.Errorf("%q: %s %q\n%s", language, r.Status, r.Header, r.body)
+		}
+		if own := strings.Contains(r.body, "This demonstration is closed"); own != (want == "en") {
+			t.Errorf("%q: the demonstration's own words are there: %v", language, own)
+		}
+	}
+	if body := get(t, c, p.control+"/").body; !strings.Contains(body, `action="/maintenance/off"`) || !strings.Contains(body, `data-closed="true"`) {
+		t.Errorf("the control page does not show maintenance:\n%s", body)
+	}
+	order("off")
+	if r := get(t, c, p.site+"/time"); r.StatusCode != http.StatusOK {
+		t.Errorf("/time after maintenance = %s", r.Status)
+	}
+	if body := get(t, c, p.control+"/").body; !strings.Contains(body, `action="/maintenance/on"`) || !strings.Contains(body, `data-closed="false"`) {
+		t.Errorf("the control page still shows maintenance:\n%s", body)
+	}
+	if r := post(t, c, p.control+"/maintenance/on", "Origin", p.site, "Sec-Fetch-Site", "same-site"); r.StatusCode != http.StatusForbidden {
+		t.Errorf("an order of the proxied site = %s", r.Status)
+	}
+	p.drained(t)
+}
+
+// The demonstration has a look of its own where no flag says another.
+func TestPageConfig(t *testing.T) {
+	demo := pageConfig(config{}, demoTuning())
+	if demo.Brand != "Holdfast demonstration" || demo.Color != "#0f766e" || !demo.Intercept5xx || demo.Locales != nil {
+		t.Errorf("the demonstration's pages = %+v", demo)
+	}
+	given := pageConfig(config{brand: "A", brandColor: "#123", locales: []string{"de"}, maintenanceFile: "m"}, demoTuning())
+	if given.Brand != "A" || given.Color != "#123" || given.Logo != "" || given.Maintenance.File != "m" || len(given.Locales) != 1 {
+		t.Errorf("with flags = %+v", given)
+	}
+	site := pageConfig(config{}, siteTuning(defaults(false)))
+	if site.Brand != "" || site.Color != "" || site.Messages != nil || site.Intercept5xx {
+		t.Errorf("a site's pages = %+v, want them neutral", site)
+	}
+}
+
 // Orders are taken neither from pages of other sites nor under foreign names, and
 // nothing of it is reachable through the proxy.
 func TestControlIsGuarded(t *testing.T) {

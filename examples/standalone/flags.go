@@ -48,6 +48,9 @@ type config struct {
 	breakerSlow            time.Duration // after which a call without an answer counts as failed
 	trustedProxies         []netip.Prefix
 	dryRun                 []string // of dryRuns
+	brand                  string   // "" is none
+	brandColor             string   // "" is errorpage's own
+	locales                []string // nil is all that errorpage has
 	maintenanceFile        string   // "" is none
 	maintenancePlace       place
 	intercept5xx           bool
@@ -172,6 +175,9 @@ func newLine(demo bool) *line {
 	add(l, "breaker-window", &l.breakerWindow, parseSpan)
 	add(l, "breaker-open", &l.breakerOpen, parsePositive)
 	add(l, "breaker-slow", &l.breakerSlow, parsePositive)
+	add(l, "brand", &l.brand, parseBrand)
+	add(l, "brand-color", &l.brandColor, parseColor)
+	add(l, "locales", &l.locales, parseLocales)
 	add(l, "maintenance-file", &l.maintenanceFile, parseSwitchFile)
 	add(l, "maintenance-place", &l.maintenancePlace, parsePlace)
 	add(l, "health", &l.health, parsePath)

@@ -107,6 +107,26 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-snapshot=/", site}, "-snapshot", "something else"},
 		{[]string{"-snapshot=/no/such/directory/pages", site}, "-snapshot", "/no/such/directory must exist"},
 		{[]string{"-demo", "-snapshot=pages"}, "-snapshot", "needs -backend"},
+		{[]string{"-brand=", site}, "-brand", "a name of at most 100 bytes"},
+		{[]string{"-brand=  ", site}, "-brand", "a name of at most 100 bytes"},
+		{[]string{"-brand=a\nb", site}, "-brand", "in one line"},
+		{[]string{"-brand=a\xff", site}, "-brand", "UTF-8"},
+		{[]string{"-brand=" + strings.Repeat("a", 101), site}, "-brand", "100 bytes"},
+		{[]string{"-brand=a", "-brand=b", site}, "-brand", "once"},
+		{[]string{"-brand-color=", site}, "-brand-color", "such as #0f766e, 0f766e or 07f"},
+		{[]string{"-brand-color=teal", site}, "-brand-color", "hexadecimal digits"},
+		{[]string{"-brand-color=#12", site}, "-brand-color", "3 or 6"},
+		{[]string{"-brand-color=#12345678", site}, "-brand-color", "3 or 6"},
+		{[]string{"-brand-color=##123", site}, "-brand-color", "3 or 6"},
+		{[]string{"-brand-color=#12345g", site}, "-brand-color", "hexadecimal digits"},
+		{[]string{"-brand-color=#fff;}", site}, "-brand-color", "hexadecimal digits"},
+		{[]string{"-locales=", site}, "-locales", `"" is none of en, de`},
+		{[]string{"-locales=en,", site}, "-locales", `"" is none of en, de`},
+		{[]string{"-locales=en,xx", site}, "-locales", `"xx" is none of en, de, fr, es, pt, ar, ja and zh-Hans`},
+		{[]string{"-locales=en de", site}, "-locales", "with commas between them"},
+		{[]string{"-locales=english", site}, "-locales", "such as de-AT"},
+		{[]string{"-locales=en,de,en", site}, "-locales", "must be different languages"},
+		{[]string{"-locales=" + strings.Repeat("en,", 400), site}, "-locales", "at most 1000 bytes"},
 		{[]string{"-maintenance-file=", site}, "-maintenance-file", "such as /run/holdfast/maintenance"},
 		{[]string{"-maintenance-file=/", site}, "-maintenance-file", "a file or nothing yet"},
 		{[]string{"-maintenance-file=/no/such/directory/maintenance", site}, "-maintenance-file", "/no/such/directory must exist"},
@@ -202,6 +222,7 @@ func TestFlags(t *testing.T) {
 		"-breaker-ratio", "0.9", "-breaker-min", "5", "-breaker-window", "30s", "-breaker-open", "2s", "-breaker-slow", "4s",
 		"-dry-run", "breaker, rate", "-trusted-proxy", "10.1.2.3/8", "-trusted-proxy", "2001:db8::1",
 		"-maintenance-file", "m", "-maintenance-place", "inside", "-intercept-5xx",
+		"-brand", " Müller & Söhne ", "-brand-color", "0F766e", "-locales", "de-AT, en,zh",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -222,6 +243,7 @@ func TestFlags(t *testing.T) {
 		breakerRatio: 0.9, breakerMin: 5, breakerWindow: 30 * time.Second, breakerOpen: 2 * time.Second, breakerSlow: 4 * time.Second, dryRun: []string{"breaker", "rate"},
 		trustedProxies:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")},
 		maintenanceFile: "m", maintenancePlace: inside, intercept5xx: true,
+		brand: "Müller & Söhne", brandColor: "#0F766e", locales: []string{"de-AT", "en", "zh"},
 	}
 	if got, want := sprint(cfg), sprint(want); got != want {
 		t.Errorf("parseFlags = %s\nwant         %s", got, want)

@@ -35,12 +35,10 @@ type stack struct {
 // tuning is what differs between the proxy and the demonstration beside the
 // flags.
 type tuning struct {
-	breaker      breaker.Config
-	health       backend.Health // but its path
-	retryStale   time.Duration
-	brand        string
-	message      string
-	intercept5xx bool
+	breaker    breaker.Config
+	health     backend.Health // but its path
+	retryStale time.Duration
+	page       errorpage.Config
 }
 
 // siteTuning is for a site in earnest: visitors wait half a second for a refresh at
@@ -107,10 +105,9 @@ func newStack(ctx context.Context, cfg config, t tuning, endpoints []backend.End
 		return nil, err // without an observer there is nothing to give to the others
 	}
 	s.metrics, s.observer = obs.Metrics(), obs
-	page, pageErr := errorpage.New(errorpage.Config{
-		Brand: t.brand, Message: t.message, Intercept5xx: t.intercept5xx || cfg.intercept5xx, Observe: obs.ErrorPage,
-		Maintenance: errorpage.MaintenanceConfig{File: cfg.maintenanceFile},
-	})
+	pages := pageConfig(cfg, t)
+	pages.Observe = obs.ErrorPage
+	page, pageErr := errorpage.New(pages)
 	var (
 		limit    *ratelimit.Limiter
 		limitErr error

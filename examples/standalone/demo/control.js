@@ -1,6 +1,7 @@
 "use strict";
 
 const state = document.getElementById("state");
+const closed = document.querySelector("button[data-closed]");
 const buttons = document.querySelectorAll("button[data-fault]");
 
 async function refresh() {
@@ -8,8 +9,11 @@ async function refresh() {
     const response = await fetch("/state");
     if (!response.ok) throw new Error(response.statusText);
     state.innerHTML = await response.text();
-    const fault = document.getElementById("now").dataset.fault;
+    const now = document.getElementById("now").dataset;
+    const fault = now.fault;
     for (const b of buttons) b.setAttribute("aria-pressed", String(b.dataset.fault === fault));
+    closed.setAttribute("aria-pressed", now.closed);
+    closed.form.action = now.closed === "true" ? "/maintenance/off" : "/maintenance/on";
   } catch {
     state.textContent = "The demonstration has ended.";
   }
