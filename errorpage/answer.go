@@ -159,15 +159,28 @@ func grpcStatus(status int) string {
 func (p *Page) setHeaders(h http.Header, e *failure.Error) {
 	p.dropPlainMember(h, e)
 	failure.SetHeaders(h, e, p.cfg.ProxyStatus)
-	for _, name := range [...]string{"Content-Digest", "Content-Md5", "Digest", "Repr-Digest"} {
-		delete(h, name)
-	}
 	for name := range h {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
+		if ofAnother(name) {
 			delete(h, name)
 		}
 	}
 	h["X-Content-Type-Options"] = p.noSniff
+}
+
+// ofAnother tells whether a field was about the body that the page replaces, or
+// about what a client or a proxy in front was to do with it: go elsewhere, load
+// what belongs to it, keep it for longer than Cache-Control says (RFC 9213 and
+// older fields), send a file in its place.
+func ofAnother(name string) bool {
+	switch name {
+	case "Content-Digest", "Content-Md5", "Digest", "Repr-Digest", "Signature", "Signature-Input", "Transfer-Encoding",
+		"Refresh", "Location", "Sourcemap", "Speculation-Rules", "Use-As-Dictionary", "No-Vary-Search",
+		"Content-Security-Policy-Report-Only",
+		"Pragma", "Edge-Control", "X-Accel-Expires", "X-Accel-Redirect", "X-Sendfile", "X-Lighttpd-Send-File",
+		"Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin", "Grpc-Retry-Pushback-Ms":
+		return true
+	}
+	return strings.HasPrefix(name, http.TrailerPrefix) || strings.HasSuffix(name, "-Cdn-Cache-Control")
 }
 
 // dropPlainMember removes what failure.WriteError, whose answer is being

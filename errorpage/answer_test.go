@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,36 @@ func TestHeadersOfOthers(t *testing.T) {
 	} {
 		if got := strings.Join(resp.Header.Values(name), "|"); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// Nothing of the answer that failed sends the visitor elsewhere, or has a cache
+// or proxy in front do something else with the page than Cache-Control says.
+func TestFieldsOfTheAnswerThatFailed(t *testing.T) {
+	gone := []string{
+		"Refresh", "Location", "Transfer-Encoding", "Pragma", "Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control",
+		"X-Accel-Expires", "X-Accel-Redirect", "X-Sendfile", "Content-Security-Policy-Report-Only", "Signature", "Grpc-Status",
+	}
+	kept := []string{"Strict-Transport-Security", "Access-Control-Allow-Origin", "Cache-Status", "Server-Timing"}
+	p, _ := newPage(t, Config{})
+	h := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for _, name := range slices.Concat(gone, kept) {
+			w.Header().Set(name, "x")
+		}
+		panic("midway")
+	}))
+	for _, accept := range []string{"text/html", "application/json", "text/plain"} {
+		resp := serve(h, get("Accept", accept))
+		for _, name := range gone {
+			if v := resp.Header.Values(name); len(v) != 0 {
+				t.Errorf("%s: %s = %q, want none", accept, name, v)
+			}
+		}
+		for _, name := range kept {
+			if v := resp.Header.Get(name); v != "x" {
+				t.Errorf("%s: %s = %q, want it kept", accept, name, v)
+			}
 		}
 	}
 }

@@ -74,10 +74,14 @@ func contentSecurityPolicy(page string) string {
 	return policy + "; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
 
+// newlines makes of line breaks what browsers do before they parse a page (HTML
+// section 13.2.3.5): it is that text which they hash.
+var newlines = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 func hashes(texts []string) string {
 	var list []string
 	for _, text := range texts {
-		sum := sha256.Sum256([]byte(text))
+		sum := sha256.Sum256([]byte(newlines.Replace(text)))
 		list = append(list, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
 	}
 	slices.Sort(list)

@@ -482,6 +482,12 @@ func TestMaintenanceFileHangs(t *testing.T) {
 	})
 }
 
+// fileTrouble makes what is neither a file nor absence, as this system can.
+var fileTrouble = map[string]func(path string) error{
+	"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	"links":     func(path string) error { return os.Symlink(path, path) },
+}
+
 func TestMaintenanceFileTrouble(t *testing.T) {
 	replace := func(t *testing.T, path string, with func() error) {
 		t.Helper()
@@ -494,12 +500,8 @@ func TestMaintenanceFileTrouble(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := newFileSite(t)
-		trouble := map[string]func() error{
-			"directory": func() error { return os.Mkdir(s.path, 0o700) },
-			"pipe":      func() error { return syscall.Mkfifo(s.path, 0o600) },
-			"links":     func() error { return os.Symlink(s.path, s.path) },
-		}
-		for name, with := range trouble {
+		for name, bring := range fileTrouble {
+			with := func() error { return bring(s.path) }
 			for _, on := range []bool{false, true} {
 				want := 200
 				replace(t, s.path, func() error { return nil })
