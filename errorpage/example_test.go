@@ -37,11 +37,11 @@ func Example() {
 	// Output:
 	// holdfast; error=connection_refused; cause=connection_refused
 	// Acme: 502 Bad Gateway
-	// The service cannot answer right now. Nothing is wrong on your side; please try again in a moment.
+	// The service cannot answer right now. Nothing is wrong on your side; please try again later.
 	// Request: 7f3a
 	//
 	// holdfast; error=connection_refused; cause=connection_refused
-	// {"type":"about:blank","title":"Bad Gateway","status":502,"detail":"The service cannot answer right now. Nothing is wrong on your side; please try again in a moment.","instance":"urn:request:7f3a","requestId":"7f3a"}
+	// {"type":"about:blank","title":"Bad Gateway","status":502,"detail":"The service cannot answer right now. Nothing is wrong on your side; please try again later.","instance":"urn:request:7f3a","requestId":"7f3a"}
 }
 
 // ServeError is the ErrorHandler of anything that has one.

@@ -2,12 +2,12 @@ package errorpage
 
 var german = Texts{
 	Groups: map[Group]Text{
-		Unavailable:    {"Vorübergehend nicht erreichbar", "Der Dienst kann gerade nicht antworten. Es liegt nicht an Ihnen; bitte versuchen Sie es gleich noch einmal."},
-		Overloaded:     {"Gerade ist viel los", "Im Moment nutzen ungewöhnlich viele Menschen diesen Dienst. Es liegt nicht an Ihnen; bitte versuchen Sie es gleich noch einmal."},
+		Unavailable:    {"Vorübergehend nicht erreichbar", "Der Dienst kann gerade nicht antworten. Es liegt nicht an Ihnen; bitte versuchen Sie es später noch einmal."},
+		Overloaded:     {"Gerade ist viel los", "Im Moment nutzen ungewöhnlich viele Menschen diesen Dienst. Es liegt nicht an Ihnen; bitte versuchen Sie es später noch einmal."},
 		Maintenance:    {"Wartungsarbeiten", "Wir arbeiten an Verbesserungen und sind bald wieder für Sie da. Vielen Dank für Ihre Geduld."},
-		Timeout:        {"Das dauert zu lange", "Der Dienst hat nicht rechtzeitig geantwortet. Es liegt nicht an Ihnen; bitte versuchen Sie es gleich noch einmal."},
+		Timeout:        {"Das dauert zu lange", "Der Dienst hat nicht rechtzeitig geantwortet. Es liegt nicht an Ihnen; bitte versuchen Sie es später noch einmal."},
 		Internal:       {"Etwas ist schiefgegangen", "Wegen eines Fehlers auf unserer Seite können wir diese Seite gerade nicht anzeigen."},
-		RateLimited:    {"Zu viele Anfragen", "In kurzer Zeit kamen viele Anfragen an. Bitte warten Sie einen Moment bis zur nächsten."},
+		RateLimited:    {"Zu viele Anfragen", "In kurzer Zeit kamen viele Anfragen an. Bitte warten Sie etwas bis zur nächsten."},
 		NotFound:       {"Hier ist nichts", "Unter dieser Adresse gibt es keine Seite."},
 		RequestTimeout: {"Die Anfrage hat zu lange gedauert", "Sie kam nicht rechtzeitig an. Vielleicht ist die Verbindung langsam; bitte versuchen Sie es noch einmal."},
 		TooLarge:       {"Die gesendete Datenmenge ist zu groß", "Bitte versuchen Sie es noch einmal mit weniger Daten."},

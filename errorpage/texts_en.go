@@ -2,12 +2,12 @@ package errorpage
 
 var english = Texts{
 	Groups: map[Group]Text{
-		Unavailable:    {"Temporarily unavailable", "The service cannot answer right now. Nothing is wrong on your side; please try again in a moment."},
-		Overloaded:     {"Very busy right now", "More people than usual are using this service. Nothing is wrong on your side; please try again in a moment."},
+		Unavailable:    {"Temporarily unavailable", "The service cannot answer right now. Nothing is wrong on your side; please try again later."},
+		Overloaded:     {"Very busy right now", "More people than usual are using this service. Nothing is wrong on your side; please try again later."},
 		Maintenance:    {"Down for maintenance", "We are making some improvements and will be back soon. Thank you for your patience."},
-		Timeout:        {"This takes too long", "The service did not answer in time. Nothing is wrong on your side; please try again in a moment."},
+		Timeout:        {"This takes too long", "The service did not answer in time. Nothing is wrong on your side; please try again later."},
 		Internal:       {"Something went wrong", "An error on our side keeps this page from being shown."},
-		RateLimited:    {"Too many requests", "Many requests came in a short time. Please wait a moment before the next one."},
+		RateLimited:    {"Too many requests", "Many requests came in a short time. Please wait before the next one."},
 		NotFound:       {"Nothing is here", "There is no page at this address."},
 		RequestTimeout: {"The request took too long", "It did not arrive in time. The connection may be slow; please try once more."},
 		TooLarge:       {"The upload is too large", "Please try again with less."},

@@ -2,12 +2,12 @@ package errorpage
 
 var spanish = Texts{
 	Groups: map[Group]Text{
-		Unavailable:    {"No disponible temporalmente", "El servicio no puede responder en este momento. Por su parte, todo está en orden; vuelva a intentarlo en unos instantes."},
-		Overloaded:     {"Hay mucha actividad en este momento", "Más personas de lo habitual están usando el servicio. Por su parte, todo está en orden; vuelva a intentarlo en unos instantes."},
+		Unavailable:    {"No disponible temporalmente", "El servicio no puede responder en este momento. Por su parte, todo está en orden; vuelva a intentarlo más tarde."},
+		Overloaded:     {"Hay mucha actividad en este momento", "Más personas de lo habitual están usando el servicio. Por su parte, todo está en orden; vuelva a intentarlo más tarde."},
 		Maintenance:    {"En mantenimiento", "Estamos haciendo algunas mejoras y volveremos pronto. Gracias por su paciencia."},
-		Timeout:        {"La respuesta está tardando demasiado", "El servicio no respondió a tiempo. Por su parte, todo está en orden; vuelva a intentarlo en unos instantes."},
+		Timeout:        {"La respuesta está tardando demasiado", "El servicio no respondió a tiempo. Por su parte, todo está en orden; vuelva a intentarlo más tarde."},
 		Internal:       {"Algo salió mal", "Un error de nuestro lado impide mostrar esta página."},
-		RateLimited:    {"Demasiadas solicitudes", "Llegaron muchas solicitudes en poco tiempo. Espere un momento antes de la siguiente."},
+		RateLimited:    {"Demasiadas solicitudes", "Llegaron muchas solicitudes en poco tiempo. Espere antes de enviar la siguiente."},
 		NotFound:       {"Página no encontrada", "No hay ninguna página en esta dirección."},
 		RequestTimeout: {"La solicitud tardó demasiado", "No llegó a tiempo. Es posible que la conexión sea lenta; vuelva a intentarlo."},
 		TooLarge:       {"El envío es demasiado grande", "Vuelva a intentarlo con menos datos."},

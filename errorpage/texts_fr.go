@@ -2,12 +2,12 @@ package errorpage
 
 var french = Texts{
 	Groups: map[Group]Text{
-		Unavailable:    {"Momentanément indisponible", "Le service ne peut pas répondre pour l’instant. Le problème ne vient pas de vous\u202f; merci de réessayer dans un instant."},
-		Overloaded:     {"Forte affluence en ce moment", "Le service est plus sollicité que d’habitude. Le problème ne vient pas de vous\u202f; merci de réessayer dans un instant."},
+		Unavailable:    {"Momentanément indisponible", "Le service ne peut pas répondre pour l’instant. Le problème ne vient pas de vous\u202f; merci de réessayer plus tard."},
+		Overloaded:     {"Forte affluence en ce moment", "Le service est plus sollicité que d’habitude. Le problème ne vient pas de vous\u202f; merci de réessayer plus tard."},
 		Maintenance:    {"Maintenance en cours", "Nous apportons quelques améliorations et serons bientôt de retour. Merci de votre patience."},
-		Timeout:        {"La réponse se fait attendre", "Le service n’a pas répondu à temps. Le problème ne vient pas de vous\u202f; merci de réessayer dans un instant."},
+		Timeout:        {"La réponse se fait attendre", "Le service n’a pas répondu à temps. Le problème ne vient pas de vous\u202f; merci de réessayer plus tard."},
 		Internal:       {"Une erreur est survenue", "Une erreur de notre côté empêche l’affichage de cette page."},
-		RateLimited:    {"Trop de demandes", "De nombreuses demandes sont arrivées en peu de temps. Merci de patienter un instant avant la prochaine."},
+		RateLimited:    {"Trop de demandes", "De nombreuses demandes sont arrivées en peu de temps. Merci de patienter avant la prochaine."},
 		NotFound:       {"Page introuvable", "Aucune page ne se trouve à cette adresse."},
 		RequestTimeout: {"La demande a pris trop de temps", "Elle n’est pas arrivée à temps. La connexion est peut-être lente\u202f; merci de réessayer."},
 		TooLarge:       {"L’envoi est trop volumineux", "Merci de réessayer avec moins de données."},

@@ -205,3 +205,19 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// What a message says of when to try again holds for a wait of hours, too.
+func TestMessagesPromiseNoMoment(t *testing.T) {
+	for tag, words := range map[string][]string{
+		"en": {"moment"}, "de": {"gleich", "Moment bis"}, "fr": {"un instant"}, "es": {"instantes", "un momento"}, "pt": {"instantes", "um momento"}, "ar": {"قليل"},
+	} {
+		p, _ := newPage(t, Config{Locales: []string{tag}})
+		for g := range groups {
+			for _, w := range words {
+				if m := p.locales.all[0].groups[g].message.text; strings.Contains(m, w) {
+					t.Errorf("%s, %v: %q promises %q", tag, g, m, w)
+				}
+			}
+		}
+	}
+}

@@ -3,12 +3,12 @@ package errorpage
 // portuguese avoids what only Brazil or only Portugal says.
 var portuguese = Texts{
 	Groups: map[Group]Text{
-		Unavailable:    {"Temporariamente indisponível", "O serviço não consegue responder neste momento. Está tudo bem do seu lado; tente novamente dentro de instantes."},
-		Overloaded:     {"Muitas visitas neste momento", "O serviço recebe mais visitas do que o habitual. Está tudo bem do seu lado; tente novamente dentro de instantes."},
+		Unavailable:    {"Temporariamente indisponível", "O serviço não consegue responder neste momento. Está tudo bem do seu lado; tente novamente mais tarde."},
+		Overloaded:     {"Muitas visitas neste momento", "O serviço recebe mais visitas do que o habitual. Está tudo bem do seu lado; tente novamente mais tarde."},
 		Maintenance:    {"Em manutenção", "Esta é uma pausa para melhorias; voltamos em breve. Agradecemos a sua paciência."},
-		Timeout:        {"A resposta demorou muito", "O serviço não respondeu a tempo. Está tudo bem do seu lado; tente novamente dentro de instantes."},
+		Timeout:        {"A resposta demorou muito", "O serviço não respondeu a tempo. Está tudo bem do seu lado; tente novamente mais tarde."},
 		Internal:       {"Ocorreu um erro", "Um erro do nosso lado impede a exibição desta página."},
-		RateLimited:    {"Muitas solicitações", "Chegaram muitas solicitações em pouco tempo. Aguarde um momento antes da próxima."},
+		RateLimited:    {"Muitas solicitações", "Chegaram muitas solicitações em pouco tempo. Aguarde antes da próxima."},
 		NotFound:       {"Página não encontrada", "Não existe nenhuma página neste endereço."},
 		RequestTimeout: {"A solicitação demorou muito", "Não chegou a tempo. A rede pode estar lenta; tente mais uma vez."},
 		TooLarge:       {"O envio é demasiado grande", "Tente novamente com menos dados."},
