@@ -21,8 +21,13 @@ export class Visitor {
     v.welcome.add(base)
     v.context = await browser.newContext(options)
     if (clock) {
+      await v.context.addInitScript(() => { globalThis.howItCame = performance.getEntriesByType('navigation')[0].type })
       await v.context.clock.install({ time: beginning })
       await v.context.clock.pauseAt(beginning)
+      // The clock's performance knows nothing of navigations.
+      await v.context.addInitScript(() => {
+        performance.getEntriesByType = type => type === 'navigation' ? [{ type: globalThis.howItCame }] : []
+      })
     }
     await v.context.addInitScript(() => {
       addEventListener('securitypolicyviolation', e => console.error(`violates ${e.effectiveDirective}: ${e.blockedURI} ${e.sample}`))
