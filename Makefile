@@ -70,7 +70,7 @@ conformance: $(SUITE)
 $(SUITE): conformance/package-lock.json
 	npm ci --prefix conformance --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@
 
-## e2e: Chromium, with the standalone proxy in front of an origin that fails and heals
+## e2e: Chromium, with the standalone proxy in front of an origin that fails and heals; SCREENSHOTS=1 takes the pictures of the README anew
 e2e: $(VISITOR)
 	$(GO) build -o $(BIN)/standalone ./examples/standalone
 	CHROMIUM=$(CHROMIUM) node e2e/run.mjs $(BIN)/standalone

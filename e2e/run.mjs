@@ -2,13 +2,15 @@
 //
 // usage: node run.mjs BINARY [SCENE ...]
 //
-// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run.
+// BINARY is examples/standalone, built. With the beginnings of names, only these scenes are run. With SCREENSHOTS=1 in the
+// environment the pictures of the README are taken as well.
 
 import { chromium } from 'playwright-core'
 
 import appearance from './appearance.mjs'
 import healing from './healing.mjs'
 import maintenance from './maintenance.mjs'
+import { screenshots } from './screenshots.mjs'
 import { clean, Origin, Proxy } from './site.mjs'
 import { Visitor } from './visitor.mjs'
 
@@ -56,6 +58,7 @@ async function main () {
     for (let next; (next = queue.shift());) if (!await play(...next)) failed++
   }))
   console.log(`${scenes.length - failed} of ${scenes.length} scenes in ${(performance.now() / 1000).toFixed(1)} s`)
+  if (failed === 0 && process.env.SCREENSHOTS && !await play('screenshots', screenshots)) failed++
   return failed
 }
 
