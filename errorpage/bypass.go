@@ -54,8 +54,8 @@ func newScope(cfg MaintenanceConfig) (scope, error) {
 	for i, host := range cfg.Hosts {
 		name, wild := strings.CutPrefix(strings.ToLower(host), "*.")
 		switch {
-		case name == "" || hostName(name) != name || strings.ContainsAny(name, "/*@ \t"):
-			wrong(fmt.Sprintf("Hosts[%d]", i), host, "a name or an address without a port, such as shop.example or *.shop.example")
+		case !askable(name):
+			wrong(fmt.Sprintf("Hosts[%d]", i), host, "a name (xn--… where it is not ASCII) or an address without a port, such as shop.example or *.shop.example")
 		case wild:
 			s.suffixes = append(s.suffixes, "."+name)
 		default:
@@ -102,6 +102,19 @@ func newScope(cfg MaintenanceConfig) (scope, error) {
 		}
 	}
 	return s, errors.Join(errs...)
+}
+
+// askable tells whether the Host of a request can be name, which is in lower case.
+func askable(name string) bool {
+	if hostName(name) != name || strings.HasPrefix(name, ".") || strings.Contains(name, "..") {
+		return false
+	}
+	for _, c := range name {
+		if c <= ' ' || c > '~' || strings.ContainsRune("/*@", c) {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // verdict is what becomes of r.

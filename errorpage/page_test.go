@@ -240,7 +240,7 @@ func TestMessages(t *testing.T) {
 		{"de-AT", failure.Shed, "randvoll"},
 		{"en", failure.ConnectTimeout, "for all 5xx"},
 	} {
-		for accept, wrap := range map[string]string{"text/html": "<p>%</p>", "application/json": `"detail":"%"`, "text/plain": "\n%\n"} {
+		for accept, wrap := range map[string]string{"text/html": `<p dir="auto">%</p>`, "application/json": `"detail":"%"`, "text/plain": "\n%\n"} {
 			resp := serve(p.Handler(failing(failure.New(tt.cause, nil))), get("Accept", accept, "Accept-Language", tt.language))
 			body, _ := io.ReadAll(resp.Body)
 			if want := strings.ReplaceAll(wrap, "%", tt.want); !strings.Contains(string(body), want) {

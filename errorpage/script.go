@@ -16,13 +16,13 @@ const (
 // stands in data attributes: after, the seconds of Retry-After or 0, and for,
 // how many seconds of being visible it goes on.
 //
-// plan sets when to ask next: after Retry-After and up to a tenth, which spreads
-// crowds, and never sooner than 1, 1.5, 2.25, … seconds; without one after 5 to
+// plan sets when to ask next: after Retry-After, a tenth and a second at most, which
+// spreads crowds, and never sooner than 1, 1.5, 2.25, … seconds; without one after 5 to
 // 30 seconds, more each time. arm sets the timer for that, if somebody looks.
 // ask asks by HEAD. If the site is alive it says in sessionStorage how often it
 // asked, and reloads: should the answer to GET be a page again, that goes on
-// with the count, and so comes to its end, too. A browser that keeps no
-// sessionStorage starts over with long pauses.
+// with the count, and so comes to its end, too. A browser that lets
+// nothing be stored starts over with long pauses.
 const script = `(()=>{try{` +
 	`const d=document,s=d.currentScript,e=s.previousElementSibling,w=e.children,l=location,u=l.origin+l.pathname+l.search,` +
 	`K="holdfast-retry",M=s.dataset.for*1e3,N=Math.ceil(M/45e3),T=Date.now,R=Math.random;` +
@@ -31,7 +31,7 @@ const script = `(()=>{try{` +
 	`seen=()=>d.visibilityState=="visible",` +
 	`arm=()=>{clearTimeout(id);if(!off&&!busy&&seen())id=setTimeout(ask,Math.max(0,Math.min(due-T(),p)))},` +
 	`plan=()=>{if(n>=N||t&&T()-t>M){off=1;show(!0);return}` +
-	`p=a>0?Math.max(a,Math.min(3e4,1e3*1.5**n))*(1+R()/10):Math.min(2e4,5e3*1.5**n)*(1+R()/2);` +
+	`p=a>0?Math.max(a,Math.min(3e4,1e3*1.5**n))*(1+R()/10)+R()*1e3:Math.min(2e4,5e3*1.5**n)*(1+R()/2);` +
 	`due=T()+p;t=t||due;show(!1);arm()},` +
 	`ask=async()=>{const g=gen,c=new AbortController,x=setTimeout(()=>c.abort(),1e4);let ok;busy=1;n++;a=0;` +
 	`try{const r=await fetch(u,{method:"HEAD",cache:"no-store",redirect:"manual",credentials:"same-origin",signal:c.signal}),` +
@@ -42,7 +42,7 @@ const script = `(()=>{try{` +
 	`if(!ok)return plan();` +
 	`off=1;try{sessionStorage.setItem(K,JSON.stringify([u,n,t,T()]))}catch(_){}l.reload()},` +
 	`look=()=>{if(!seen()){h=h||T();clearTimeout(id);return}if(h&&t)t+=Math.max(0,T()-Math.max(h,t));h=0;arm()};` +
-	`try{const v=JSON.parse(sessionStorage.getItem(K));sessionStorage.removeItem(K);` +
+	`try{const v=JSON.parse(sessionStorage.getItem(K));sessionStorage.setItem(K,0);sessionStorage.removeItem(K);` +
 	`if(v&&v[0]==u&&T()-v[3]<3e5){n=v[1];t=v[2]}}` +
 	`catch(_){if((performance.getEntriesByType("navigation")[0]||{}).type=="reload")n=6}` +
 	`d.addEventListener("visibilitychange",look);` +

@@ -35,7 +35,7 @@ const defaultPage = `<!doctype html>
 {{if or .Logo .Brand}}<header>{{or .Logo .Brand}}</header>
 {{end}}<main>
 <h1>{{.Heading}}</h1>
-<p>{{.Message}}</p>
+<p dir="auto">{{.Message}}</p>
 {{with .Wait}}<p class="d">{{.}}</p>
 {{end}}{{.Retry}}{{with .Support}}<a class="s" href="{{.}}" rel="noreferrer">{{$.SupportText}}</a>
 {{end}}</main>
