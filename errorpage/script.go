@@ -43,7 +43,7 @@ const script = `(()=>{try{` +
 	`off=1;try{sessionStorage.setItem(K,JSON.stringify([u,n,t,T()]))}catch(_){}l.reload()},` +
 	`look=()=>{if(!seen()){h=h||T();clearTimeout(id);return}if(h&&t)t+=Math.max(0,T()-Math.max(h,t));h=0;arm()};` +
 	`try{const v=JSON.parse(sessionStorage.getItem(K));sessionStorage.setItem(K,0);sessionStorage.removeItem(K);` +
-	`if(v&&v[0]==u&&T()-v[3]<3e5){n=v[1];t=v[2]}}` +
+	`if(v&&v[0]==u&&T()-v[3]<9e4){n=v[1];t=v[2]}}` +
 	`catch(_){if((performance.getEntriesByType("navigation")[0]||{}).type=="reload")n=6}` +
 	`d.addEventListener("visibilitychange",look);` +
 	`addEventListener("pageshow",v=>{if(v.persisted){gen++;busy=off=n=h=0;t=Math.max(due||0,T());show(!1);arm()}});` +
