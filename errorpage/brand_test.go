@@ -100,6 +100,7 @@ func TestLogo(t *testing.T) {
 	for in, want := range map[string]string{
 		open + `<path d="M0 0h9" fill="url(#a)"/></svg>`: `<svg viewBox="0 0 9 9" role="img" aria-label="A &amp; B"><path d="M0 0h9" fill="url(#a)"></path></svg>`,
 		"\ufeff" + open + "</svg>":                       "",
+
 		`<?xml version="1.0"?><!-- x --><svg viewBox="0 0 1 1"><title>x</title></svg>` + "\n":            `<svg viewBox="0 0 1 1" role="img" aria-label="A &amp; B"></svg>`,
 		open + `<use xlink:href="#a"/><text>1 &lt; 2</text></svg>`:                                       `<svg viewBox="0 0 9 9" role="img" aria-label="A &amp; B"><use href="#a"></use><text>1 &lt; 2</text></svg>`,
 		`<svg xmlns:i="http://inkscape"><i:view><i:x onload="a"/></i:view><g i:label="x" id="a"/></svg>`: `<svg role="img" aria-label="A &amp; B"><g id="a"></g></svg>`,

@@ -11,7 +11,7 @@ import (
 )
 
 // seeds is how many times every row of the tables is run; make law runs more.
-var seeds = flag.Int("seeds", 1, "runs of every simulated row")
+var seeds = flag.Int("seeds", 4, "runs of every simulated row")
 
 // figures are what a span of a simulated time came to.
 type figures struct {
