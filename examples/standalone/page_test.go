@@ -40,7 +40,8 @@ func seconds(t testing.TB, h http.Header) int {
 }
 
 // What a page says of the time to wait is what the breaker does: it is the time left
-// until somebody is let through, with every second less.
+// until somebody is let through, with every second less, and who waits for that long
+// is not refused.
 func TestRetryAfterOfBreaker(t *testing.T) {
 	t.Parallel()
 	const openFor = 8 * time.Second
@@ -93,6 +94,9 @@ func TestRetryAfterOfBreaker(t *testing.T) {
 		most, least := passed.Sub(g.asked).Seconds()+1, refused.Sub(g.answered).Seconds()-1
 		if got := float64(g.told); got > most || got < least {
 			t.Errorf("Retry-After = %v, want %.1f to %.1f: the time left", got, least, most)
+		}
+		if until := g.answered.Add(time.Duration(g.told) * time.Second); refused.After(until) {
+			t.Errorf("refused %v after the %d s that were told", refused.Sub(until), g.told)
 		}
 	}
 	p.drained(t)
